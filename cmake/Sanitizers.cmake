@@ -1,0 +1,5 @@
+if(TWINSTORM_SANITIZE)
+  add_compile_options(-fsanitize=${TWINSTORM_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${TWINSTORM_SANITIZE})
+  add_compile_definitions(TWINSTORM_SANITIZED=1)
+endif()

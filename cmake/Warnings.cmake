@@ -1,0 +1,4 @@
+add_library(twinstorm_warnings INTERFACE)
+target_compile_options(twinstorm_warnings INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Wold-style-cast -Woverloaded-virtual -Wimplicit-fallthrough>
+  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${TWINSTORM_WERROR}>>:-Werror>)

@@ -1,0 +1,11 @@
+// Identities inside one process. Text names live once in a table; hot code carries these.
+#pragma once
+
+#include <cstdint>
+
+namespace twinstorm {
+
+using DeviceIndex = uint32_t;  ///< 0-based position of a device in the whole run, over all fleets
+using ShardId = uint16_t;      ///< device i and arrival n belong to shard i mod N and n mod N
+
+}  // namespace twinstorm
