@@ -1,0 +1,178 @@
+// The embedded hub: an IoT-Hub-compatible server for development and CI (design section 9).
+//
+//   auto hub = hub::Hub::start({.policies = hub::default_policies()});
+//   if (!hub) fail(hub.error().message);
+//   use((*hub)->ports().mqtt, (*hub)->owner_connection_string());
+//   (*hub)->stop();
+//
+// The hub owns its threads: one per shard, each with one event loop, plus one acceptor. A device's identity, twin and
+// MQTT connection live on shard `stable_hash(deviceId) % threads`; nothing on a message's path is shared between
+// threads.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "sim/base/result.hpp"
+#include "sim/base/time.hpp"
+
+namespace twinstorm::hub {
+
+/// Bits of `Policy::permissions` (service.md 2.3).
+enum Permission : uint8_t {
+  kRegistryRead = 1,
+  kRegistryWrite = 2,
+  kServiceConnect = 4,
+  kDeviceConnect = 8,
+};
+
+/// A shared access policy: a name that tokens carry as `skn`, and the keys that may sign for it.
+struct Policy {
+  std::string name;
+  uint8_t permissions = 0;
+  std::string primary_key;    ///< base64; empty = generated from the operating system's random source at start
+  std::string secondary_key;  ///< base64; empty = generated likewise
+};
+
+/// `iothubowner`, `service`, `device`, `registryRead`, `registryReadWrite` with their documented permissions, no keys.
+std::vector<Policy> default_policies();
+
+struct HubConfig {
+  std::string listen = "127.0.0.1";         ///< IPv4 or IPv6 literal all listeners bind to
+  std::string host_name = "hub.localhost";  ///< `HostName` of connection strings and SAS resources; without port
+  std::vector<std::string>
+      host_aliases;  ///< further names accepted in SAS resources; `localhost` and 127.0.0.1 always are
+  std::optional<uint16_t> mqtt_port = 0;  ///< 0 = any free port, nullopt = off
+  std::optional<uint16_t> http_port = 0;  ///< 0 = any free port, nullopt = off
+  std::string metrics_listen;             ///< `ADDR:PORT` of the Prometheus endpoint, empty = off
+  unsigned threads = 0;                   ///< shards; 0 = half of the cores, at least 1
+  std::vector<Policy> policies = default_policies();
+  std::string import_file;  ///< JSON with `twins`, `modules`, `deviceJobs`; empty = start with no device
+  bool check_sas = true;    ///< false: any credentials are accepted (never beyond loopback)
+
+  uint32_t query_page_default = 1000;       ///< page size when `x-ms-max-item-count` is absent
+  uint32_t query_page_max = 10000;          ///< larger requests are clamped to this
+  size_t max_message_bytes = 256 * 1024;    ///< an MQTT packet body beyond this closes the connection
+  size_t max_body_bytes = 4 * 1024 * 1024;  ///< an HTTP body beyond this is answered 413
+  size_t max_pending_bytes = 1024 * 1024;   ///< unsent bytes beyond this close a connection whose peer does not read
+  Nanos connect_timeout = std::chrono::seconds{30};  ///< from accepted socket to MQTT CONNECT or complete HTTP request
+  Nanos http_idle_timeout = std::chrono::minutes{5};
+  std::shared_ptr<const Clock> clock;  ///< empty = the machine's clocks
+};
+
+/// Ports actually bound; 0 = off.
+struct HubPorts {
+  uint16_t mqtt = 0;
+  uint16_t http = 0;
+  uint16_t metrics = 0;
+};
+
+/// What the hub did since its start, over all shards. Every member only grows but `connected_devices` and
+/// `registered_devices`. The JSON of `GET /twinstorm/counts` has one member per field, in lowerCamel.
+struct HubCounts {
+  uint64_t connects_accepted = 0;        ///< CONNACK 0 sent
+  uint64_t connects_refused = 0;         ///< CONNACK with another code, or closed before an acceptable CONNECT
+  uint64_t disconnects = 0;              ///< ends of accepted MQTT connections = sum of the following six
+  uint64_t disconnects_client = 0;       ///< DISCONNECT packet, end of stream or reset by the device
+  uint64_t disconnects_keep_alive = 0;   ///< silent for 1.5 times the keep-alive
+  uint64_t disconnects_take_over = 0;    ///< a newer connection of the same identity
+  uint64_t disconnects_protocol = 0;     ///< malformed, oversized or forbidden packet
+  uint64_t disconnects_slow_reader = 0;  ///< more than `max_pending_bytes` unsent
+  uint64_t disconnects_hub = 0;          ///< identity deleted or disabled, or the hub stopped
+  uint64_t twin_gets = 0;                ///< twin GET by a device, answered 200
+  uint64_t twin_gets_refused = 0;
+  uint64_t reported_patches = 0;          ///< accepted: answered 204
+  uint64_t reported_patches_refused = 0;  ///< answered with an error status
+  uint64_t telemetry_messages = 0;        ///< accepted, QoS 0 and 1
+  uint64_t telemetry_bytes = 0;           ///< their payload
+  uint64_t desired_notifications_sent = 0;
+  uint64_t subscribes = 0;  ///< accepted SUBSCRIBE packets
+  uint64_t unsubscribes = 0;
+  uint64_t pings = 0;
+  uint64_t desired_patches = 0;  ///< twin PATCH by the service with `properties.desired`, with or without tags
+  uint64_t tags_patches = 0;     ///< twin PATCH by the service with tags only
+  uint64_t twin_patches_refused = 0;
+  uint64_t twin_replaces = 0;  ///< twin PUT by the service
+  uint64_t twin_replaces_refused = 0;
+  uint64_t twin_reads = 0;  ///< twin GET by the service, answered 200
+  uint64_t twin_reads_refused = 0;
+  uint64_t queries = 0;  ///< query pages answered 200
+  uint64_t queries_refused = 0;
+  uint64_t registry_reads = 0;       ///< identity GET, list, statistics answered 2xx
+  uint64_t registry_writes = 0;      ///< identities created, replaced, deleted; a bulk request counts each entry
+  uint64_t registry_refused = 0;     ///< registry requests (or bulk entries) refused
+  uint64_t unauthorized = 0;         ///< HTTP 401 answers
+  uint64_t precondition_failed = 0;  ///< HTTP 412 answers and device answers with status 412
+  uint64_t http_requests = 0;        ///< answered HTTP requests = sum of the four classes
+  uint64_t http_2xx = 0;
+  uint64_t http_3xx = 0;
+  uint64_t http_4xx = 0;
+  uint64_t http_5xx = 0;
+  uint64_t http_connections = 0;  ///< accepted HTTP connections
+  uint64_t mqtt_bytes_in = 0;
+  uint64_t mqtt_bytes_out = 0;
+  uint64_t http_bytes_in = 0;
+  uint64_t http_bytes_out = 0;
+  uint64_t connected_devices = 0;   ///< now
+  uint64_t registered_devices = 0;  ///< now
+
+  HubCounts& operator+=(const HubCounts& other);
+  friend bool operator==(const HubCounts&, const HubCounts&) = default;
+};
+
+/// One member of HubCounts with its names: the single list behind the JSON, the metrics and the sums.
+struct HubCountField {
+  const char* json_name;    ///< `reportedPatches`
+  const char* metric_name;  ///< `twinstorm_hub_reported_patches_total`; gauges have no `_total`
+  const char* help;         ///< one sentence
+  uint64_t HubCounts::*member;
+  bool gauge;
+};
+/// All members in declaration order. Lives as long as the process.
+const std::vector<HubCountField>& hub_count_fields();
+/// One flat JSON object, members in declaration order.
+std::string to_json(const HubCounts& counts);
+/// Reads what `to_json` wrote; unknown members are ignored, missing ones stay 0. Fails with `invalid_argument`.
+Result<HubCounts> parse_hub_counts(std::string_view json);
+
+/// A running hub. Not movable; members may be called from any thread.
+class Hub {
+ public:
+  /// Binds every listener, loads the import file, starts the threads; connections are served when this returns. Errors:
+  /// `unavailable` (a port is taken or the address is not of this machine: names it and the fix), `not_found`/`corrupt`
+  /// (import file), `invalid_argument` (configuration).
+  static Result<std::unique_ptr<Hub>> start(HubConfig config);
+
+  ~Hub();
+  Hub(const Hub&) = delete;
+  Hub& operator=(const Hub&) = delete;
+
+  /// Closes listeners and connections and joins the threads. Returns when nothing runs any more; further calls do
+  /// nothing.
+  void stop();
+
+  HubPorts ports() const;
+  unsigned threads() const;
+  const HubConfig& config() const;  ///< with generated keys filled in
+
+  /// A sum over the shards, each read without stopping it: exact once traffic has ended, at most a message apart
+  /// before.
+  HubCounts counts() const;
+
+  /// `HostName=<host>;SharedAccessKeyName=<policy>;SharedAccessKey=<key>`; empty when there is no such policy.
+  std::string policy_connection_string(std::string_view policy) const;
+  std::string owner_connection_string() const;    ///< policy `iothubowner`
+  std::string service_connection_string() const;  ///< policy `service`
+
+ private:
+  struct Impl;
+  explicit Hub(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace twinstorm::hub
