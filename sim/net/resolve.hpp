@@ -1,0 +1,15 @@
+// Host names to endpoints, once, before a run starts.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "sim/base/result.hpp"
+#include "sim/net/asio.hpp"
+
+namespace twinstorm::net {
+
+/// All addresses of `host` with `port`. Blocks; for set-up only. Fails with `unavailable`, naming host and port.
+Result<std::vector<Endpoint>> resolve(const std::string& host, uint16_t port);
+
+}  // namespace twinstorm::net
