@@ -1,0 +1,76 @@
+// When each property was last written: the `$metadata` tree, stored beside the values.
+//
+// The service keeps one entry for every object and every leaf, arrays being one leaf (service.md 5.1). Entries carry no
+// keys here: child i belongs to member i of the object it mirrors, which is what keeps an entry at 24 bytes. Only the
+// functions below change the pair, always together.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <string>
+
+#include "sim/base/time.hpp"
+#include "sim/twin/value.hpp"
+
+namespace twinstorm::twin {
+
+/// "Never": printed as year 1, the service's default (service.md 4.1). WallTime itself starts in 1677.
+inline constexpr WallTime kNever = WallTime::min();
+
+/// `2026-03-01T08:00:00.1234567Z`, or `0001-01-01T00:00:00Z` for kNever.
+std::string format_twin_time(WallTime time);
+/// The reverse; year 1 with or without `Z` becomes kNever. Fails with `invalid_argument`.
+Result<WallTime> parse_twin_time(std::string_view text);
+
+/// When and by which desired version. Version 0: no `$lastUpdatedVersion` is printed (reported, fresh twins).
+struct Stamp {
+  WallTime time = kNever;
+  uint32_t version = 0;
+};
+
+class Metadata {
+ public:
+  Metadata() = default;
+  explicit Metadata(Stamp stamp) : time_{stamp.time}, version_{stamp.version} {}
+  /// A tree for `value` with every entry set to `stamp`.
+  static Metadata mirror(const Value& value, Stamp stamp);
+  Metadata(Metadata&&) noexcept = default;
+  Metadata& operator=(Metadata&&) noexcept = default;
+  Metadata(const Metadata& other);
+  Metadata& operator=(const Metadata& other);
+  ~Metadata() = default;
+
+  WallTime last_updated() const { return time_; }
+  /// 0 when there is none.
+  uint32_t last_updated_version() const { return version_; }
+  size_t size() const { return size_; }
+  const Metadata& child(size_t index) const { return children_[index]; }
+
+  void set(Stamp stamp) {
+    time_ = stamp.time;
+    version_ = stamp.version;
+  }
+  Metadata& child(size_t index) { return children_[index]; }
+  Metadata& append(Metadata child);
+  void erase_at(size_t index);
+  size_t heap_bytes() const;
+
+ private:
+  WallTime time_ = kNever;
+  uint32_t version_ = 0;
+  uint32_t size_ = 0;
+  std::unique_ptr<Metadata[]> children_;  // room for bit_ceil(size_)
+};
+
+static_assert(sizeof(Metadata) == 24);
+
+/// merge_patch that also stamps: every entry on the way to something the patch names, removed members' parents
+/// included.
+void merge_patch(Value& target, Metadata& metadata, const Value& patch, Stamp stamp);
+
+/// Appends the `$metadata` object of `values`: `$lastUpdated`, `$lastUpdatedVersion` where there is one, then one
+/// member per property.
+void write_metadata(const Value& values, const Metadata& metadata, std::string& out);
+
+}  // namespace twinstorm::twin
