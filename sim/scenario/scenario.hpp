@@ -1,0 +1,240 @@
+// The scenario model: what to run, as plain values. Made by `load_scenario` (loader.hpp) from YAML, completed by
+// `resolve` (plan.hpp). Nothing here does anything; all of it may be copied to any thread.
+//
+// "Until resolved" marks what the file may leave out and `resolve` fills in; the runner only ever sees resolved
+// scenarios.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "metrics/op.hpp"
+#include "metrics/shard_recorder.hpp"
+#include "metrics/slo.hpp"
+#include "sim/base/ids.hpp"
+#include "sim/base/time.hpp"
+#include "sim/base/units.hpp"
+#include "sim/scenario/distribution.hpp"
+#include "sim/scenario/load_shape.hpp"
+#include "sim/scenario/text_pattern.hpp"
+#include "sim/scenario/value_template.hpp"
+
+namespace twinstorm::scenario {
+
+inline constexpr std::string_view kSchemaId = "twinstorm/scenario/1";
+
+/// Where the hub is.
+struct Target {
+  enum class Kind : uint8_t {
+    embedded,           ///< the run starts a hub process of its own and stops it
+    connection_string,  ///< a service connection string, or `env:NAME`; only the runner looks into the environment
+    ready_file,         ///< the file a `twinstorm hub --ready-file` wrote
+  };
+  Kind kind = Kind::embedded;
+  std::string connection_string;  ///< as written; may hold a secret: never print it unredacted
+  std::string ready_file;
+  uint16_t mqtt_port = 0;  ///< connection string only; 0 until resolved (then 1883)
+  uint16_t http_port = 0;  ///< connection string only; 0 until resolved (then 80)
+  struct Hub {
+    uint32_t threads = 1;
+    friend bool operator==(const Hub&, const Hub&) = default;
+  } hub;  ///< embedded only
+  friend bool operator==(const Target&, const Target&) = default;
+};
+
+enum class TransportKind : uint8_t { mqtt };  ///< `mqtt`: MQTT 3.1.1 over TCP
+enum class AuthKind : uint8_t { sas };        ///< `sas`: symmetric key, SAS token
+
+const char* to_string(TransportKind kind);
+const char* to_string(AuthKind kind);
+
+/// What devices do about a change of desired properties below `path`.
+struct DesiredListener {
+  enum class Report : uint8_t { none, echo, values };
+  std::string
+      path;  ///< empty: every patch; else `climate` or `climate.hvac.systemControl`, without `properties.desired.`
+  Distribution delay;  ///< simulated work between the notification and the report
+  double failure = 0;  ///< share of notifications that are not reported back at all, in [0, 1]
+  Report report = Report::echo;
+  ValueTemplate values;  ///< report == values: the reported patch
+  friend bool operator==(const DesiredListener&, const DesiredListener&) = default;
+};
+
+/// Telemetry that devices send by themselves, apart from any load.
+struct Telemetry {
+  Nanos every{0};     ///< 0: only when a load names `<fleet>.telemetry`
+  double jitter = 0;  ///< each interval is every * (1 +- jitter), jitter in [0, 1]
+  ByteCount size = 256;
+  friend bool operator==(const Telemetry&, const Telemetry&) = default;
+};
+
+/// Exponential backoff: attempt k waits up to min(max, initial * 2^k).
+struct Reconnect {
+  enum class Jitter : uint8_t { full, none };  ///< full: uniform in [0, wait]
+  bool enabled = true;
+  Nanos initial = std::chrono::seconds{1};
+  Nanos max = std::chrono::seconds{30};
+  Jitter jitter = Jitter::full;
+  friend bool operator==(const Reconnect&, const Reconnect&) = default;
+};
+
+/// Devices that are alike.
+struct Fleet {
+  std::string name;
+  uint32_t count = 0;
+  DeviceIndex first = 0;  ///< index of its first device in the run; fleets follow each other in the order of the file
+  std::string device_id_pattern = "{fleet}-{index:05}";
+  TextPattern device_id;  ///< compiled `device_id_pattern`
+  TransportKind transport = TransportKind::mqtt;
+  AuthKind auth = AuthKind::sas;
+  bool tls = false;
+  ValueTemplate tags;  ///< empty: none; rendered with n = index in the fleet
+  ValueTemplate
+      reported;  ///< empty: none; what a device reports when it connects first and when `<fleet>.report` is due
+  std::vector<DesiredListener> on_desired;  ///< empty: notifications are received and not answered
+  Telemetry telemetry;
+  Reconnect reconnect;
+  Nanos keep_alive = std::chrono::seconds{240};
+  Nanos timeout{0};  ///< for each operation of a device; 0 until resolved (then `limits.operation_timeout`)
+
+  /// `index_in_fleet` is 0 .. count - 1.
+  void append_device_id(std::string& out, uint32_t index_in_fleet) const { device_id.append(out, index_in_fleet); }
+  bool holds(DeviceIndex device) const { return device >= first && device - first < count; }
+  friend bool operator==(const Fleet&, const Fleet&) = default;
+};
+
+/// Clients of the service side that are alike. Their arrivals go round the devices of the selected fleet.
+struct BackendGroup {
+  enum class IfMatch : uint8_t { any, last_seen };  ///< `*`, or the ETag of this group's last answer for that twin
+  enum class Pages : uint8_t { first, all };
+  std::string name;
+  metrics::OpKind op =
+      metrics::OpKind::patch_desired;  ///< patch_desired, patch_tags, replace_twin, query, backend_get_twin
+  uint32_t fleet = 0;                  ///< index of the selected fleet; not used by query
+  ValueTemplate patch;                 ///< desired properties (patchDesired, replaceTwin)
+  ValueTemplate tags;                  ///< tags (patchTags, replaceTwin; with patchDesired both in one patch)
+  std::string sql;                     ///< query
+  uint32_t page_size = 100;            ///< query: x-ms-max-item-count, 1 .. 10,000
+  Pages pages = Pages::all;            ///< query: whether an operation is one page or the whole result
+  IfMatch if_match = IfMatch::any;
+  Nanos timeout{0};          ///< 0 until resolved (then `limits.operation_timeout`)
+  uint32_t connections = 0;  ///< HTTP/1.1 connections per shard; 0 until resolved (then from rate and expected latency)
+  friend bool operator==(const BackendGroup&, const BackendGroup&) = default;
+};
+
+/// A load shape as written; durations that are left out stay unset until resolved.
+struct ShapeSpec {
+  enum class Kind : uint8_t { constant, ramp, steps, spike, sine };
+  Kind kind = Kind::constant;
+  Rate rate;                    ///< constant: the rate; spike: base; sine: mean
+  Rate from, to;                ///< ramp
+  std::optional<Nanos> over;    ///< ramp: default the phase
+  std::vector<RateStep> steps;  ///< steps: a length of 0 for the last means "to the end"
+  Rate peak;                    ///< spike: peak; sine: amplitude
+  Nanos at{0}, hold{0};         ///< spike
+  Nanos period{0};              ///< sine
+  bool per_device = false;      ///< every rate above is for one device of the fleet
+  bool poisson = false;
+  friend bool operator==(const ShapeSpec&, const ShapeSpec&) = default;
+};
+
+/// The shape of `spec` for a phase that lasts `length` (`LoadShape::kForever` when it has no fixed end).
+LoadShape make_shape(const ShapeSpec& spec, uint64_t devices, Nanos length);
+
+/// One stream and how much of it.
+struct LoadEntry {
+  uint32_t stream = 0;       ///< index in `Scenario::streams()`
+  uint32_t concurrency = 0;  ///< > 0: closed model with so many operations in flight over the whole run, `shape` unused
+  ShapeSpec spec;
+  LoadShape shape;  ///< the total over all devices and shards; empty until resolved
+  bool closed() const { return concurrency > 0; }
+};
+
+/// Connects devices that are not connected: arrival n is for the n-th device of `fleets`, see `connect_target`.
+struct ConnectSpec {
+  ShapeSpec spec;
+  LoadShape shape;               ///< empty until resolved
+  std::vector<uint32_t> fleets;  ///< indices; empty until resolved (then all)
+};
+
+/// Cuts the TCP connection of a random share of the devices; their `reconnect` decides what happens then.
+struct DisconnectSpec {
+  double share = 0;              ///< in (0, 1]
+  Nanos after{0};                ///< from the start of the phase
+  Nanos over{0};                 ///< spread evenly over this time
+  std::vector<uint32_t> fleets;  ///< indices; empty until resolved (then all)
+};
+
+/// A phase ends when this holds, or at its timeout.
+struct Until {
+  enum class Kind : uint8_t { converged, devices_connected };
+  Kind kind = Kind::converged;
+  double share = 1;  ///< of the accepted patches that ended well, or of all devices
+  friend bool operator==(const Until&, const Until&) = default;
+};
+
+struct Phase {
+  std::string name;
+  std::optional<Nanos> duration;  ///< exactly one of `duration` and `until` is set once resolved
+  std::optional<Until> until;
+  Nanos timeout{0};    ///< only with `until`; 0 until resolved
+  bool record = true;  ///< false: counted in the ledger, left out of the recorded totals and SLOs
+  std::optional<ConnectSpec> connect;
+  std::vector<LoadEntry> load;  ///< at most one entry per stream
+  std::optional<DisconnectSpec> disconnect;
+
+  /// `duration`, or `LoadShape::kForever`.
+  Nanos length() const { return duration.value_or(LoadShape::kForever); }
+};
+
+/// When the tool gives up, and when a run is not worth believing.
+struct Limits {
+  Nanos operation_timeout = std::chrono::seconds{10};
+  Nanos convergence_timeout = std::chrono::seconds{30};  ///< a patch not applied by then is lost or unconverged
+  Nanos drain_timeout = std::chrono::seconds{10};        ///< after the last phase, for what is still in flight
+  uint32_t backlog_max = 10'000;                         ///< per shard: operations in flight beyond this are dropped
+  Nanos schedule_lag = std::chrono::milliseconds{100};   ///< p99 above this: the run is invalid
+  double dropped = 0.01;                                 ///< share of asked operations; above: invalid
+  double busy = 0.95;                                    ///< share of time a shard may work; above: invalid
+  friend bool operator==(const Limits&, const Limits&) = default;
+};
+
+enum class Invariant : uint8_t { no_lost_updates, versions_monotonic, final_state_matches };
+/// `noLostUpdates`, `versionsMonotonic`, `finalStateMatches`.
+const char* to_string(Invariant invariant);
+
+struct Scenario {
+  std::string name;
+  std::string description;
+  uint64_t seed = 42;
+  Target target;
+  std::vector<Fleet> fleets;
+  std::vector<BackendGroup> backends;
+  std::vector<Phase> phases;
+  std::vector<metrics::SloSpec> slos;
+  std::vector<std::string> slo_texts;  ///< the line of each SLO as written, same order
+  std::vector<Invariant> invariants;
+  Limits limits;
+
+  uint32_t device_count() const;
+  /// What can arrive, in a fixed order: `<fleet>.connect`, `.getTwin`, `.report`, `.telemetry` for each fleet, then one
+  /// stream for each back end by its name.
+  std::vector<metrics::StreamSpec> streams() const;
+  /// `kind` is one of connect, get_twin, report, telemetry.
+  uint32_t fleet_stream(uint32_t fleet, metrics::OpKind kind) const;
+  uint32_t backend_stream(uint32_t backend) const { return static_cast<uint32_t>(fleets.size()) * 4 + backend; }
+  /// The fleet a stream works on; a query counts as working on fleet 0.
+  uint32_t fleet_of_stream(uint32_t stream) const;
+  bool is_backend_stream(uint32_t stream) const { return stream >= fleets.size() * 4; }
+  /// Streams and phases for the recorders of a run.
+  metrics::RecorderLayout recorder_layout() const;
+  bool checks(Invariant invariant) const;
+};
+
+/// The device that connect arrival `n` is for, or nothing when there are fewer devices.
+std::optional<DeviceIndex> connect_target(const Scenario& scenario, const ConnectSpec& connect, uint64_t n);
+
+}  // namespace twinstorm::scenario
