@@ -65,6 +65,7 @@ class LoadShape {
     long double from = 0;    ///< arrivals per second at the start
     long double slope = 0;   ///< change of the rate per second
     long double before = 0;  ///< expected arrivals before this segment
+    bool pauses() const { return from == 0 && slope == 0; }
   };
   void add(long double length, long double from, long double to);
   void add_until_end(long double rate);

@@ -215,7 +215,6 @@ struct Scenario {
   std::vector<BackendGroup> backends;
   std::vector<Phase> phases;
   std::vector<metrics::SloSpec> slos;
-  std::vector<std::string> slo_texts;  ///< the line of each SLO as written, same order
   std::vector<Invariant> invariants;
   Limits limits;
 

@@ -15,8 +15,9 @@ namespace twinstorm::scenario {
 class TextPattern {
  public:
   TextPattern() = default;
-  /// `fleet` replaces `{fleet}`. Errors name the placeholder that is unknown or not closed.
-  static Result<TextPattern> parse(std::string_view text, std::string_view fleet = {});
+  /// `fleet` replaces `{fleet}`, which is unknown without one. Errors name the placeholder that is unknown or not
+  /// closed.
+  static Result<TextPattern> parse(std::string_view text, std::optional<std::string_view> fleet = std::nullopt);
 
   void append(std::string& out, uint64_t index) const;
   std::string format(uint64_t index) const;

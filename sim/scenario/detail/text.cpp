@@ -1,0 +1,127 @@
+#include "sim/scenario/detail/text.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace twinstorm::scenario::detail {
+
+std::string exact_duration(Nanos value) {
+  static constexpr std::array<std::pair<const char*, int64_t>, 5> kUnits{
+      {{"h", 3'600'000'000'000}, {"m", 60'000'000'000}, {"s", 1'000'000'000}, {"ms", 1'000'000}, {"us", 1'000}}};
+  if (value == Nanos{0}) return "0s";
+  for (const auto& [name, unit] : kUnits) {
+    if (value.count() % unit == 0) return fmt::format("{}{}", value.count() / unit, name);
+  }
+  return fmt::format("{}ns", value.count());
+}
+
+std::string exact_rate(Rate rate) {
+  // Fixed notation, because the reader takes no exponent.
+  auto text = fmt::format("{}", rate.per_second);
+  if (text.find('e') != std::string::npos) text = fmt::format("{:.18f}", rate.per_second);
+  return text + "/s";
+}
+
+std::string exact_share(double share) {
+  auto percent = fmt::format("{:.10g}%", share * 100);
+  if (percent.find('e') == std::string::npos) {
+    const auto back = parse_share(percent);
+    if (back && *back == share) return percent;
+  }
+  auto text = fmt::format("{}", share);
+  if (text.find('e') != std::string::npos) text = fmt::format("{:.20f}", share);
+  return text;
+}
+
+std::string exact_size(ByteCount size) {
+  if (size >= 1024 && size % 1024 == 0) return fmt::format("{}KiB", size / 1024);
+  return fmt::format("{}B", size);
+}
+
+void append_quoted(std::string& out, std::string_view text) {
+  out.push_back('"');
+  for (const char c : text) {
+    switch (c) {
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      default:
+        if (static_cast<unsigned char>(c) < 0x20) {
+          out += fmt::format("\\u{:04x}", static_cast<unsigned>(static_cast<unsigned char>(c)));
+        } else {
+          out.push_back(c);
+        }
+    }
+  }
+  out.push_back('"');
+}
+
+std::string quoted(std::string_view text) {
+  std::string out;
+  append_quoted(out, text);
+  return out;
+}
+
+std::string shortened(std::string_view text, size_t limit) {
+  std::string out;
+  for (size_t at = 0; at < text.size(); ++at) {
+    const auto c = static_cast<unsigned char>(text[at]);
+    const bool starts_character = (c & 0xC0) != 0x80;
+    if (starts_character && out.size() >= limit) return out + "...";
+    out.push_back(c < 0x20 || c == 0x7f ? ' ' : text[at]);
+  }
+  return out;
+}
+
+size_t edit_distance(std::string_view a, std::string_view b) {
+  // Optimal string alignment: three rows of the usual table.
+  std::vector<size_t> before(b.size() + 1), last(b.size() + 1), row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) last[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      row[j] = std::min({last[j] + 1, row[j - 1] + 1, last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) row[j] = std::min(row[j], before[j - 2] + 1);
+    }
+    std::swap(before, last);
+    std::swap(last, row);
+  }
+  return last[b.size()];
+}
+
+std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
+  if (word.size() > 64) return {};
+  const auto lower = [](std::string_view text) {
+    std::string out{text};
+    for (auto& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    return out;
+  };
+  std::string best;
+  size_t best_distance = word.size() / 3 + 1;
+  for (const auto& candidate : candidates) {
+    const size_t distance = edit_distance(lower(word), lower(candidate));
+    if (distance <= best_distance && (best.empty() || distance < best_distance)) {
+      best = candidate;
+      best_distance = distance;
+    }
+  }
+  return best_distance >= std::max<size_t>(word.size(), 2) ? std::string{} : best;
+}
+
+}  // namespace twinstorm::scenario::detail

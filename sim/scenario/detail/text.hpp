@@ -1,0 +1,32 @@
+// Exact text forms: what `parse_duration` and its like read back without loss, and "did you mean".
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "sim/base/time.hpp"
+#include "sim/base/units.hpp"
+
+namespace twinstorm::scenario::detail {
+
+/// `1500ms`, `30s`, `0`: the largest unit that needs no fraction.
+std::string exact_duration(Nanos value);
+/// `50/s` with every digit the double has.
+std::string exact_rate(Rate rate);
+/// `30%`, as short as reads back to the same double, else the plain number.
+std::string exact_share(double share);
+std::string exact_size(ByteCount size);
+/// As a JSON string, which is a YAML double-quoted scalar too.
+std::string quoted(std::string_view text);
+void append_quoted(std::string& out, std::string_view text);
+/// At most `limit` bytes of valid UTF-8 without control characters, `...` at the end when cut.
+std::string shortened(std::string_view text, size_t limit = 60);
+
+/// Number of single-character edits (insert, delete, replace, swap of neighbours) between two words.
+size_t edit_distance(std::string_view a, std::string_view b);
+/// The candidate that `word` is most likely a slip of, or empty: a third of the letters may be wrong, case counts
+/// little.
+std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
+
+}  // namespace twinstorm::scenario::detail
