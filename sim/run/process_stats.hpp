@@ -1,0 +1,20 @@
+// CPU time and memory of a process, from /proc.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+
+namespace twinstorm::run {
+
+struct ProcessStats {
+  double cpu_seconds = 0;  ///< user + system
+  uint64_t resident_bytes = 0;
+};
+
+/// Zeros when the process is gone.
+ProcessStats process_stats(pid_t pid);
+/// Bytes this process has allocated on the heap and not freed (mallinfo2: arenas and mapped blocks).
+uint64_t heap_in_use();
+
+}  // namespace twinstorm::run

@@ -1,0 +1,220 @@
+#include "sim/transport/mqtt/mqtt_transport.hpp"
+
+#include <charconv>
+
+#include "sim/base/rng.hpp"
+#include "sim/protocol/topics.hpp"
+
+namespace twinstorm::transport {
+
+using mqtt::ByteWriter;
+
+// The packets of one read, turned into device events. Lives on the stack of `on_stream_bytes`.
+struct MqttTransportHandler {
+  MqttTransport& link;
+
+  void on_connack(const mqtt::Connack& connack) const {
+    switch (connack.code) {
+      case mqtt::ConnackCode::accepted:
+        link.events_.on_connected(link.device_);
+        return;
+      case mqtt::ConnackCode::server_unavailable:
+        return refuse(ConnectRefusal::unavailable);
+      case mqtt::ConnackCode::bad_user_name_or_password:
+      case mqtt::ConnackCode::not_authorized:
+        return refuse(ConnectRefusal::unauthorized);
+      default:
+        return refuse(ConnectRefusal::rejected);
+    }
+  }
+  void refuse(ConnectRefusal refusal) const {
+    link.stream_.close();
+    link.events_.on_connect_refused(link.device_, refusal);
+  }
+
+  void on_publish(const mqtt::Publish& publish) const {
+    if (publish.qos == mqtt::Qos::at_least_once) {
+      char bytes[8];
+      ByteWriter out{bytes};
+      if (link.session_.puback(out, publish.packet_id)) link.flush(out);
+    }
+    const auto topic = protocol::parse_hub_topic(publish.topic);
+    if (!topic) return;  // nothing this device asked for
+    if (topic->kind == protocol::HubTopic::Kind::desired) {
+      if (topic->version) link.events_.on_desired(link.device_, *topic->version, publish.payload);
+    } else if (topic->kind == protocol::HubTopic::Kind::twin_response) {
+      TwinResponse response{topic->status, 0, topic->version, publish.payload};
+      const auto rid = topic->rid;
+      const auto [end, error] = std::from_chars(rid.data(), rid.data() + rid.size(), response.request);
+      if (error == std::errc{} && end == rid.data() + rid.size()) {
+        link.events_.on_twin_response(link.device_, response);
+      }
+    }
+  }
+  void on_puback(uint16_t packet_id) const { link.events_.on_telemetry_acknowledged(link.device_, packet_id); }
+  void on_suback(const mqtt::Suback& suback) const {
+    for (const char code : suback.return_codes) {
+      if (static_cast<uint8_t>(code) == mqtt::kSubackFailure) link.granted_ = false;
+    }
+    if (++link.subacks_ == 2) link.events_.on_subscribed(link.device_, link.granted_);
+  }
+  void on_unsuback(uint16_t) const {}
+  void on_pingresp() const {}
+};
+
+MqttTransport::MqttTransport(net::ShardIo& io, const Clock& clock, TransportEvents& events, LocalDevice device)
+    : stream_{io},
+      session_{static_cast<uint16_t>(mix64(device) | 1)},
+      clock_{clock},
+      events_{events},
+      device_{device} {}
+
+void MqttTransport::connect(const LinkTarget& target, Nanos timeout) {
+  session_.reset();
+  subacks_ = 0;
+  granted_ = true;
+  timeout_ms_ = static_cast<uint32_t>(timeout / std::chrono::milliseconds{1});
+  stream_.connect(target.endpoint, *this);
+}
+
+void MqttTransport::on_stream_connected() {
+  // One identity at a time is being written on this thread: its strings are reused by every device.
+  thread_local Identity identity;
+  identity.clear();
+  events_.identify(device_, identity);
+  mqtt::Connect connect;
+  connect.client_id = identity.client_id;
+  connect.user_name = identity.user_name;
+  connect.password = identity.password;
+  connect.keep_alive_seconds = identity.keep_alive_seconds;
+  connect.clean_session = false;  // as the official SDK (docs/protocol.md): subscriptions survive a lost connection
+  ByteWriter out{stream_.io().write_buffer};
+  session_.connect(out, connect, clock_.mono(), std::chrono::milliseconds{timeout_ms_});
+  flush(out);
+}
+
+Sent MqttTransport::subscribe() {
+  ByteWriter out{stream_.io().write_buffer};
+  const mqtt::Subscription responses{protocol::kTwinResponseFilter, mqtt::Qos::at_most_once};
+  const mqtt::Subscription desired{protocol::kDesiredFilter, mqtt::Qos::at_most_once};
+  // One filter a packet, as the SDK does it.
+  session_.subscribe(out, {&responses, 1});
+  session_.subscribe(out, {&desired, 1});
+  return flush(out);
+}
+
+Sent MqttTransport::get_twin(uint32_t request) {
+  ByteWriter out{stream_.io().write_buffer};
+  mqtt::PublishWriter publish{out};
+  protocol::append_twin_get(publish.out(), request);
+  publish.begin_payload();
+  publish.out().append(" ");  // one blank, not empty: what the SDK sends
+  if (!session_.connected() || !publish.finish()) return Sent::offline;
+  return flush(out);
+}
+
+Sent MqttTransport::report(uint32_t request, std::string_view patch) {
+  ByteWriter out{stream_.io().write_buffer};
+  mqtt::PublishWriter publish{out};
+  protocol::append_reported_patch(publish.out(), request);
+  publish.begin_payload();
+  publish.out().append(patch);
+  if (!session_.connected() || !publish.finish()) return Sent::offline;
+  return flush(out);
+}
+
+Sent MqttTransport::send_telemetry(std::string_view device_id, std::string_view payload, uint16_t& message) {
+  if (!session_.connected()) return Sent::offline;
+  if (stream_.send_pending()) return Sent::would_block;
+  message = session_.acquire_packet_id();
+  if (message == 0) return Sent::would_block;
+  ByteWriter out{stream_.io().write_buffer};
+  mqtt::PublishWriter publish{out, mqtt::Qos::at_least_once, message};
+  protocol::append_telemetry(publish.out(), device_id);
+  publish.begin_payload();
+  publish.out().append(payload);
+  if (!publish.finish()) {
+    session_.release_packet_id(message);
+    return Sent::would_block;
+  }
+  return flush(out);
+}
+
+void MqttTransport::disconnect() {
+  if (session_.connected()) {
+    char bytes[4];
+    ByteWriter out{bytes};
+    if (session_.disconnect(out)) flush(out);
+  }
+  stream_.close();
+  session_.reset();
+}
+
+void MqttTransport::abort() {
+  stream_.close(true);
+  session_.reset();
+}
+
+void MqttTransport::on_time(MonoTime now) {
+  char bytes[4];
+  ByteWriter out{bytes};
+  switch (session_.on_time(now, out)) {
+    case mqtt::TimeAction::ping_sent:
+      flush(out);
+      return;
+    case mqtt::TimeAction::connack_missing:
+      stream_.close();
+      events_.on_connect_refused(device_, ConnectRefusal::closed);
+      return;
+    case mqtt::TimeAction::pingresp_missing:
+      fail(DisconnectReason::keep_alive);
+      return;
+    case mqtt::TimeAction::none:
+    case mqtt::TimeAction::would_block:
+      return;
+  }
+}
+
+size_t MqttTransport::on_stream_bytes(std::string_view bytes) {
+  MqttTransportHandler handler{*this};
+  const bool connecting = session_.state() == mqtt::SessionState::connecting;
+  const auto result = session_.feed(bytes, handler, clock_.mono());
+  if (result.error != mqtt::DecodeError::none) {
+    if (connecting) {
+      stream_.close();
+      events_.on_connect_refused(device_, ConnectRefusal::protocol);
+    } else {
+      fail(DisconnectReason::protocol);
+    }
+  }
+  return result.consumed;
+}
+
+void MqttTransport::on_stream_ended(net::StreamEnd end) {
+  const bool was_connected = session_.connected();
+  session_.reset();
+  if (!was_connected) {
+    events_.on_connect_refused(
+        device_, end == net::StreamEnd::connect_failed ? ConnectRefusal::unreachable : ConnectRefusal::closed);
+    return;
+  }
+  events_.on_disconnected(
+      device_, end == net::StreamEnd::peer_closed ? DisconnectReason::hub_closed : DisconnectReason::io);
+}
+
+void MqttTransport::fail(DisconnectReason reason) {
+  stream_.close(true);
+  session_.reset();
+  events_.on_disconnected(device_, reason);
+}
+
+Sent MqttTransport::flush(const ByteWriter& out) {
+  switch (stream_.send(out.view())) {
+    case net::SendResult::sent: return Sent::ok;
+    case net::SendResult::would_block: return Sent::would_block;
+    case net::SendResult::closed: return Sent::offline;
+  }
+  return Sent::offline;
+}
+
+}  // namespace twinstorm::transport
