@@ -82,7 +82,7 @@ struct OpTotals {
 struct ConvergenceTotals {
   uint64_t started = 0, applied = 0, superseded = 0, lost = 0, unconverged = 0, failed = 0;
   uint64_t duplicate = 0, reordered = 0;
-  uint64_t backlog_max = 0;  ///< most updates open at once, as seen at the aggregator's looks
+  uint64_t backlog_max = 0;  ///< most of these updates open at once, as seen at the aggregator's looks
   /// `total` has each update whose value reached its device (applied and superseded), the rest only applied ones.
   HistogramSnapshot total, system, patch, delivery, apply, acknowledge;
 
@@ -104,6 +104,7 @@ struct PhaseTotals {
 struct Totals {
   RecorderLayout layout;
   std::vector<PhaseTotals> phases;  ///< indexed like RecorderLayout::phases
+  uint64_t backlog_max = 0;         ///< most updates of all phases open at once, as seen at the aggregator's looks
   std::array<uint64_t, kReconnectReasonCount> reconnects{};
   DeviceCounts devices;     ///< at the time of the call
   std::vector<Nanos> busy;  ///< per shard, since the start
@@ -112,6 +113,7 @@ struct Totals {
   /// Sums over the recorded phases. `phase` narrows to one, recorded or not.
   OpTotals stream(StreamIndex stream, std::optional<PhaseIndex> phase = {}) const;
   OpTotals kind(OpKind kind, std::optional<PhaseIndex> phase = {}) const;
+  /// Over several phases `backlog_max` is the run's.
   ConvergenceTotals convergence(std::optional<PhaseIndex> phase = {}) const;
   HistogramSnapshot schedule_lag(std::optional<PhaseIndex> phase = {}) const;
   Nanos duration(std::optional<PhaseIndex> phase = {}) const;
@@ -157,6 +159,7 @@ class Aggregator {
   MonoTime last_;
   State before_;
   std::vector<uint64_t> backlog_max_;  // per phase
+  uint64_t backlog_max_all_ = 0;
 };
 
 }  // namespace twinstorm::metrics

@@ -126,8 +126,8 @@ struct Verdict {
 };
 
 /// When several hold the order is: interrupted (130, 143), invalid (13), correctness (10), aborted by an objective
-/// (14), objective failed (11), regression (12). An undecided objective or invariant is not a pass: the first makes the
-/// run invalid (`tooFewSamples` in `check_validity`), the second counts as a correctness failure.
+/// (14), objective failed (11), regression (12). An objective or invariant that could not be decided makes the run
+/// invalid: no answer is no pass. Invariants nobody asked for (`notChecked`) change nothing.
 Verdict decide(const VerdictInputs& inputs);
 
 }  // namespace twinstorm::metrics

@@ -1,0 +1,39 @@
+#include "metrics/shard_recorder.hpp"
+
+namespace twinstorm::metrics {
+namespace {
+
+template <class Specs>
+std::optional<uint32_t> find_by_name(const Specs& specs, std::string_view name) {
+  for (uint32_t i = 0; i < specs.size(); ++i) {
+    if (specs[i].name == name) return i;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<StreamIndex> RecorderLayout::find_stream(std::string_view name) const {
+  return find_by_name(streams, name);
+}
+std::optional<PhaseIndex> RecorderLayout::find_phase(std::string_view name) const { return find_by_name(phases, name); }
+
+ShardRecorder::ShardRecorder(RecorderLayout layout)
+    : layout_{std::move(layout)},
+      streams_{layout_.streams.size()},
+      cells_{std::make_unique<Cell[]>(layout_.phases.size() * layout_.streams.size())},
+      phases_{std::make_unique<PhaseCell[]>(layout_.phases.size())} {}
+
+void ShardRecorder::set_devices(const DeviceCounts& now) {
+  health_.devices[0].set(now.offline);
+  health_.devices[1].set(now.connecting);
+  health_.devices[2].set(now.online);
+  health_.devices[3].set(now.waiting);
+}
+
+DeviceCounts ShardRecorder::devices() const {
+  const auto at = [this](size_t i) { return static_cast<uint32_t>(health_.devices[i].get()); };
+  return {at(0), at(1), at(2), at(3)};
+}
+
+}  // namespace twinstorm::metrics
