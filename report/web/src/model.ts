@@ -1,0 +1,183 @@
+/**
+ * What the page is given: the run record, reduced by the C++ side (report/html/page_data.cpp) to what is drawn. Times
+ * are seconds since the start of the run, durations seconds, rates per second, shares 0..1. All series are as long as
+ * `time`; null means that the second had no sample.
+ */
+export type VerdictStatus = "passed" | "failed" | "invalid" | "aborted";
+export type Series = (number | null)[];
+
+export interface Latency {
+  count: number;
+  mean: number | null;
+  /** A percentile with fewer than ten samples beyond it is null: not worth printing. */
+  p50: number | null;
+  p90: number | null;
+  p95: number | null;
+  p99: number | null;
+  p999: number | null;
+  max: number | null;
+  /** Points of the distribution: `value[i]` is not exceeded by the share `quantile[i]` of the samples; the last is 1. */
+  quantile: number[];
+  value: number[];
+}
+
+export interface Phase {
+  name: string;
+  start: number;
+  end: number;
+  /** false: warm-up, ramp or drain, left out of every total but the ledger. */
+  recorded: boolean;
+  /** Why it ended, if not by its plan. */
+  note: string;
+}
+
+export interface Mark {
+  at: number;
+  text: string;
+}
+
+export interface Slo {
+  text: string;
+  during: string;
+  target: string;
+  actual: string;
+  samples: number;
+  status: "passed" | "failed" | "undecided";
+  detail: string;
+}
+
+export interface Invariant {
+  name: string;
+  status: "held" | "violated" | "undecided" | "notChecked";
+  detail: string;
+  examples: string[];
+}
+
+export interface Counts {
+  asked: number;
+  sent: number;
+  acknowledged: number;
+  failed: number;
+  timedOut: number;
+  dropped: number;
+  inFlight: number;
+  ratePerSecond: number;
+}
+
+export interface Stream extends Counts {
+  name: string;
+  operation: string;
+  /** One sentence: delivered or not and, if not, who was slow. */
+  note: string;
+  delivered: boolean;
+  askedRate: Series;
+  acknowledgedRate: Series;
+  lostRate: Series;
+  intendedP50: Series;
+  intendedP99: Series;
+  serviceP50: Series;
+  serviceP99: Series;
+}
+
+export interface Operation extends Counts {
+  name: string;
+  streams: string[];
+  intended: Latency | null;
+  service: Latency | null;
+}
+
+export interface Convergence {
+  started: number;
+  applied: number;
+  superseded: number;
+  lost: number;
+  unconverged: number;
+  failed: number;
+  open: number;
+  duplicate: number;
+  reordered: number;
+  backlogMax: number;
+  total: Latency | null;
+  system: Latency | null;
+  patch: Latency | null;
+  delivery: Latency | null;
+  apply: Latency | null;
+  acknowledge: Latency | null;
+  backlog: Series;
+  p50: Series;
+  p99: Series;
+}
+
+export interface ErrorRow {
+  operation: string;
+  stream: string;
+  errorClass: string;
+  count: number;
+  first: number | null;
+  last: number | null;
+}
+
+export interface LedgerRow extends Counts {
+  name: string;
+  notStarted: number;
+  balanced: boolean;
+}
+
+export interface HubRow {
+  name: string;
+  run: number;
+  hub: number;
+}
+
+export interface PageData {
+  schema: "twinstorm/page/1";
+  verdict: { status: VerdictStatus; exitCode: number; reading: string; reasons: string[] };
+  run: {
+    id: string;
+    scenario: string;
+    description: string;
+    seed: string;
+    startedAt: string;
+    durationSeconds: number;
+    version: string;
+  };
+  commands: { label: string; text: string }[];
+  setup: [string, string][];
+  environment: [string, string][];
+  scenarioText: string;
+  phases: Phase[];
+  marks: Mark[];
+  slos: Slo[];
+  invariants: Invariant[];
+  time: number[];
+  /** Seconds one point of a series stands for; above 1 the series were thinned. */
+  pointSeconds: number;
+  streams: Stream[];
+  operations: Operation[];
+  convergence: Convergence | null;
+  devices: {
+    target: number;
+    connected: number;
+    reconnects: number;
+    reasons: [string, number][];
+    online: Series;
+    connecting: Series;
+    waiting: Series;
+    offline: Series;
+  };
+  errors: ErrorRow[];
+  /** Per second and class, of all operations; only classes that occurred. */
+  errorRates: [errorClass: string, perSecond: Series][];
+  ledger: LedgerRow[];
+  ledgerHolds: boolean;
+  hub: { compared: boolean; matches: boolean; note: string; rows: HubRow[] };
+  generator: {
+    figures: [string, string][];
+    cpu: Series;
+    busy: Series;
+    resident: Series;
+    lagP99: Series;
+    lag: Latency | null;
+    lagLimitSeconds: number | null;
+  };
+}
