@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <boost/system/result.hpp>
 
@@ -14,6 +15,10 @@ namespace twinstorm::twin {
 /// A refusal as the service words it. HTTP: `status`, header `iothub-errorcode: <name>`; MQTT and AMQP: `error_code`
 /// and `message` in the JSON body. The message never holds `;`: SDKs cut there.
 struct TwinError {
+  TwinError() = default;
+  TwinError(int http_status, int code, std::string code_name, std::string text)
+      : status{http_status}, error_code{code}, name{std::move(code_name)}, message{std::move(text)} {}
+
   int status = 400;          ///< HTTP status, also the one in the MQTT topic
   int error_code = 400'004;  ///< status x 1000 + detail
   std::string name = "ArgumentInvalid";

@@ -8,7 +8,9 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <span>
 #include <string>
+#include <utility>
 
 #include "sim/base/time.hpp"
 #include "sim/twin/value.hpp"
@@ -18,9 +20,18 @@ namespace twinstorm::twin {
 /// "Never": printed as year 1, the service's default (service.md 4.1). WallTime itself starts in 1677.
 inline constexpr WallTime kNever = WallTime::min();
 
-/// `2026-03-01T08:00:00.1234567Z`, or `0001-01-01T00:00:00Z` for kNever.
-std::string format_twin_time(WallTime time);
-/// The reverse; year 1 with or without `Z` becomes kNever. Fails with `invalid_argument`.
+/// `2026-03-01T08:00:00.1234567Z` as format_iso8601 prints it, or `0001-01-01T00:00:00Z` for kNever; without a heap
+/// block.
+class TwinTimeText {
+ public:
+  explicit TwinTimeText(WallTime time);
+  std::string_view view() const { return {text_, size_}; }
+
+ private:
+  char text_[28];
+  uint8_t size_;
+};
+/// The reverse of TwinTimeText; year 1 with or without `Z` becomes kNever. Fails with `invalid_argument`.
 Result<WallTime> parse_twin_time(std::string_view text);
 
 /// When and by which desired version. Version 0: no `$lastUpdatedVersion` is printed (reported, fresh twins).
@@ -35,8 +46,8 @@ class Metadata {
   explicit Metadata(Stamp stamp) : time_{stamp.time}, version_{stamp.version} {}
   /// A tree for `value` with every entry set to `stamp`.
   static Metadata mirror(const Value& value, Stamp stamp);
-  Metadata(Metadata&&) noexcept = default;
-  Metadata& operator=(Metadata&&) noexcept = default;
+  Metadata(Metadata&& other) noexcept;
+  Metadata& operator=(Metadata&& other) noexcept;
   Metadata(const Metadata& other);
   Metadata& operator=(const Metadata& other);
   ~Metadata() = default;
@@ -53,7 +64,8 @@ class Metadata {
   }
   Metadata& child(size_t index) { return children_[index]; }
   Metadata& append(Metadata child);
-  void erase_at(size_t index);
+  /// Removes the children at these places, given in ascending order.
+  void erase_many(std::span<const size_t> places);
   size_t heap_bytes() const;
 
  private:

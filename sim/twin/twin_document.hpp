@@ -118,6 +118,9 @@ void write_device_twin(const TwinDocument& twin, std::string& out);
 /// Appends one bag; `with_metadata` adds `$metadata` before `$version`.
 void write_properties(const PropertyBag& bag, bool with_metadata, std::string& out);
 
+/// Appends `{"primaryThumbprint":...,"secondaryThumbprint":...}`.
+void write_x509_thumbprint(const TwinDocument& twin, std::string& out);
+
 /// `{"errorCode":400004,"trackingId":"...","message":"...","timestampUtc":"..."}`, the error body of MQTT and AMQP twin
 /// operations (device.md 7.5). `tracking_id` is 32 hex digits chosen by the caller.
 void write_device_error(const TwinError& error, std::string_view tracking_id, WallTime now, std::string& out);

@@ -91,7 +91,9 @@ class Value {
   Value& append(std::string_view key, Value value);
   /// Removes a member, keeping the order of the others; false when absent.
   bool erase(std::string_view key);
-  void erase_at(size_t index);
+  void erase_at(size_t index) { erase_many({&index, 1}); }
+  /// Removes the members at these places, given in ascending order, in one pass.
+  void erase_many(std::span<const size_t> places);
   /// Makes room for `count` elements or members in one step.
   void reserve(size_t count);
 
