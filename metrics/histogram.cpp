@@ -58,7 +58,9 @@ void HistogramSnapshot::add_to_bucket(size_t index, uint64_t times) {
   last_ = empty() ? index : std::max(last_, index);
   counts_[index] += times;
   count_ += times;
-  sum_ += (from_micros(low) + from_micros(high)) / 2 * static_cast<int64_t>(times);
+  // Unsigned, because a stored count may be anything.
+  const auto middle = static_cast<uint64_t>(((from_micros(low) + from_micros(high)) / 2).count());
+  sum_ = Nanos{static_cast<int64_t>(static_cast<uint64_t>(sum_.count()) + middle * times)};
   min_ = std::min(min_, from_micros(low));
   max_ = std::max(max_, from_micros(high));
 }

@@ -35,6 +35,9 @@
 
 namespace twinstorm::metrics {
 
+/// Keeps the order of members, so that a summary begins with its verdict. Converts to and from `nlohmann::json`.
+using Json = nlohmann::ordered_json;
+
 inline constexpr std::string_view kSummarySchema = "twinstorm/summary/1";
 inline constexpr std::string_view kManifestSchema = "twinstorm/manifest/1";
 
@@ -208,14 +211,14 @@ struct RunHistograms {
 RunHistograms collect_histograms(const Totals& totals, const std::vector<PhaseTiming>& timings, WallTime start);
 
 /// The flat `ci` object of summary.json, derived from the record: the numbers scripts ask for most.
-nlohmann::json ci_block(const RunRecord& record);
+Json ci_block(const RunRecord& record);
 
-nlohmann::json to_json(const RunRecord& record);
-Result<RunRecord> run_record_from_json(const nlohmann::json& json);
-nlohmann::json to_json(const IntervalSnapshot& snapshot);
-Result<IntervalSnapshot> interval_from_json(const nlohmann::json& json);
-nlohmann::json to_json(const RunEvent& event);
-Result<RunEvent> event_from_json(const nlohmann::json& json);
+Json to_json(const RunRecord& record);
+Result<RunRecord> run_record_from_json(const Json& json);
+Json to_json(const IntervalSnapshot& snapshot);
+Result<IntervalSnapshot> interval_from_json(const Json& json);
+Json to_json(const RunEvent& event);
+Result<RunEvent> event_from_json(const Json& json);
 
 struct RunContents {
   RunRecord record;

@@ -1,0 +1,623 @@
+// RunRecord, IntervalSnapshot and RunEvent as JSON and back.
+#include <stdexcept>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "metrics/run_record.hpp"
+
+namespace twinstorm::metrics {
+namespace {
+
+// --- reading
+// ----------------------------------------------------------------------------------------------------------
+
+/// What is wrong with a document, and where. Never leaves this file.
+struct Mismatch : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// A JSON value that knows its path, so that a mistake can be named.
+class Node {
+ public:
+  Node(const Json& json, std::string path) : json_{&json}, path_{std::move(path)} {}
+
+  [[noreturn]] void fail(std::string_view expected) const {
+    throw Mismatch(fmt::format("{} is {}, expected {}", path_.empty() ? "the document" : "\"" + path_ + "\"",
+                               json_->type_name(), expected));
+  }
+  bool is_null() const { return json_->is_null(); }
+
+  bool has(std::string_view key) const { return json_->is_object() && json_->contains(key); }
+  Node at(std::string_view key) const {
+    if (!json_->is_object()) fail("an object");
+    auto path = path_.empty() ? std::string(key) : fmt::format("{}.{}", path_, key);
+    const auto it = json_->find(key);
+    if (it == json_->end()) throw Mismatch(fmt::format("member \"{}\" is missing", path));
+    return Node(*it, std::move(path));
+  }
+  template <class Fn>
+  void each_item(Fn&& fn) const {
+    if (!json_->is_array()) fail("an array");
+    size_t i = 0;
+    for (const auto& item : *json_) fn(Node(item, fmt::format("{}[{}]", path_, i++)));
+  }
+  template <class Fn>
+  void each_member(Fn&& fn) const {
+    if (!json_->is_object()) fail("an object");
+    for (const auto& [key, value] : json_->items()) fn(key, Node(value, fmt::format("{}.{}", path_, key)));
+  }
+
+  std::string text() const {
+    if (!json_->is_string()) fail("a string");
+    return json_->get<std::string>();
+  }
+  bool boolean() const {
+    if (!json_->is_boolean()) fail("true or false");
+    return json_->get<bool>();
+  }
+  double number() const {
+    if (!json_->is_number()) fail("a number");
+    return json_->get<double>();
+  }
+  uint64_t count() const {
+    if (!json_->is_number_integer() || (!json_->is_number_unsigned() && json_->get<int64_t>() < 0)) {
+      fail("a whole number from 0");
+    }
+    return json_->get<uint64_t>();
+  }
+  std::optional<double> number_or_null() const { return is_null() ? std::nullopt : std::optional{number()}; }
+  std::optional<uint64_t> count_or_null() const { return is_null() ? std::nullopt : std::optional{count()}; }
+
+  void schema(std::string_view expected) const {
+    const auto found = at("schema").text();
+    if (found != expected) throw Mismatch(fmt::format("schema is \"{}\", expected \"{}\"", found, expected));
+  }
+
+ private:
+  const Json* json_;
+  std::string path_;
+};
+
+template <class T, class Fn>
+Result<T> read_document(const Json& json, Fn&& fn) {
+  try {
+    return fn(Node(json, ""));
+  } catch (const Mismatch& mismatch) {
+    return make_error(ErrorCode::corrupt, mismatch.what());
+  }
+}
+
+Json or_null(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
+Json or_null(const std::optional<uint64_t>& value) { return value ? Json(*value) : Json(nullptr); }
+
+/// Divided, not multiplied: 412351 us then prints as 0.412351.
+double seconds(Nanos value) { return static_cast<double>(value.count()) / 1e9; }
+
+// --- summary parts
+// ----------------------------------------------------------------------------------------------------
+
+Json write(const LatencyRecord& r) {
+  return {{"count", r.count},      {"mean", or_null(r.mean)}, {"min", or_null(r.min)},
+          {"p50", or_null(r.p50)}, {"p90", or_null(r.p90)},   {"p95", or_null(r.p95)},
+          {"p99", or_null(r.p99)}, {"p999", or_null(r.p999)}, {"max", or_null(r.max)}};
+}
+LatencyRecord read_latency(const Node& n) {
+  LatencyRecord r;
+  r.count = n.at("count").count();
+  r.mean = n.at("mean").number_or_null();
+  r.min = n.at("min").number_or_null();
+  r.p50 = n.at("p50").number_or_null();
+  r.p90 = n.at("p90").number_or_null();
+  r.p95 = n.at("p95").number_or_null();
+  r.p99 = n.at("p99").number_or_null();
+  r.p999 = n.at("p999").number_or_null();
+  r.max = n.at("max").number_or_null();
+  return r;
+}
+
+Json write(const std::map<std::string, uint64_t>& counts) {
+  Json out = Json::object();
+  for (const auto& [key, n] : counts) out[key] = n;
+  return out;
+}
+std::map<std::string, uint64_t> read_counts(const Node& n) {
+  std::map<std::string, uint64_t> counts;
+  n.each_member([&](const std::string& key, const Node& value) { counts[key] = value.count(); });
+  return counts;
+}
+
+Json write(const std::map<std::string, OperationRecord>& operations);
+
+Json write(const OperationRecord& r, bool with_streams) {
+  Json out = {{"asked", r.asked},
+              {"sent", r.sent},
+              {"acknowledged", r.acknowledged},
+              {"failed", r.failed},
+              {"timedOut", r.timed_out},
+              {"dropped", r.dropped},
+              {"inFlight", r.in_flight},
+              {"notStarted", r.not_started},
+              {"ratePerSecond", r.rate_per_second},
+              {"errorShare", or_null(r.error_share())},
+              {"intended", write(r.intended)},
+              {"service", write(r.service)},
+              {"unsuccessfulMax", or_null(r.unsuccessful_max)},
+              {"errors", write(r.errors)}};
+  if (with_streams) {
+    Json streams = Json::object();
+    for (const auto& [name, stream] : r.streams) streams[name] = write(stream, false);
+    out["streams"] = std::move(streams);
+  }
+  return out;
+}
+OperationRecord read_operation(const Node& n) {
+  OperationRecord r;
+  r.asked = n.at("asked").count();
+  r.sent = n.at("sent").count();
+  r.acknowledged = n.at("acknowledged").count();
+  r.failed = n.at("failed").count();
+  r.timed_out = n.at("timedOut").count();
+  r.dropped = n.at("dropped").count();
+  r.in_flight = n.at("inFlight").count();
+  r.not_started = n.at("notStarted").count();
+  r.rate_per_second = n.at("ratePerSecond").number();
+  r.intended = read_latency(n.at("intended"));
+  r.service = read_latency(n.at("service"));
+  r.unsuccessful_max = n.at("unsuccessfulMax").number_or_null();
+  r.errors = read_counts(n.at("errors"));
+  if (n.has("streams")) {
+    n.at("streams").each_member(
+        [&](const std::string& name, const Node& stream) { r.streams[name] = read_operation(stream); });
+  }
+  return r;
+}
+
+Json write(const std::map<std::string, OperationRecord>& operations) {
+  Json out = Json::object();
+  for (const auto& [name, operation] : operations) out[name] = write(operation, true);
+  return out;
+}
+std::map<std::string, OperationRecord> read_operations(const Node& n) {
+  std::map<std::string, OperationRecord> operations;
+  n.each_member([&](const std::string& name, const Node& value) { operations[name] = read_operation(value); });
+  return operations;
+}
+
+Json write(const ConvergenceRecord& r) {
+  return {{"started", r.started},
+          {"applied", r.applied},
+          {"superseded", r.superseded},
+          {"lost", r.lost},
+          {"unconverged", r.unconverged},
+          {"failed", r.failed},
+          {"open", r.open},
+          {"duplicate", r.duplicate},
+          {"reordered", r.reordered},
+          {"backlogMax", r.backlog_max},
+          {"total", write(r.total)},
+          {"system", write(r.system)},
+          {"patch", write(r.patch)},
+          {"delivery", write(r.delivery)},
+          {"apply", write(r.apply)},
+          {"acknowledge", write(r.acknowledge)}};
+}
+ConvergenceRecord read_convergence(const Node& n) {
+  ConvergenceRecord r;
+  r.started = n.at("started").count();
+  r.applied = n.at("applied").count();
+  r.superseded = n.at("superseded").count();
+  r.lost = n.at("lost").count();
+  r.unconverged = n.at("unconverged").count();
+  r.failed = n.at("failed").count();
+  r.open = n.at("open").count();
+  r.duplicate = n.at("duplicate").count();
+  r.reordered = n.at("reordered").count();
+  r.backlog_max = n.at("backlogMax").count();
+  r.total = read_latency(n.at("total"));
+  r.system = read_latency(n.at("system"));
+  r.patch = read_latency(n.at("patch"));
+  r.delivery = read_latency(n.at("delivery"));
+  r.apply = read_latency(n.at("apply"));
+  r.acknowledge = read_latency(n.at("acknowledge"));
+  return r;
+}
+
+Json write(const PhaseRecord& r) {
+  return {{"name", r.name},
+          {"recorded", r.recorded},
+          {"startSeconds", r.start_seconds},
+          {"durationSeconds", r.duration_seconds},
+          {"note", r.note},
+          {"operations", write(r.operations)},
+          {"convergence", write(r.convergence)},
+          {"scheduleLag", write(r.schedule_lag)}};
+}
+PhaseRecord read_phase(const Node& n) {
+  PhaseRecord r;
+  r.name = n.at("name").text();
+  r.recorded = n.at("recorded").boolean();
+  r.start_seconds = n.at("startSeconds").number();
+  r.duration_seconds = n.at("durationSeconds").number();
+  r.note = n.at("note").text();
+  r.operations = read_operations(n.at("operations"));
+  r.convergence = read_convergence(n.at("convergence"));
+  r.schedule_lag = read_latency(n.at("scheduleLag"));
+  return r;
+}
+
+Json write(const SloRecord& r) {
+  return {{"slo", r.slo},       {"description", r.description}, {"status", r.status},   {"unit", r.unit},
+          {"target", r.target}, {"actual", or_null(r.actual)},  {"samples", r.samples}, {"phase", r.phase},
+          {"detail", r.detail}};
+}
+SloRecord read_slo(const Node& n) {
+  SloRecord r;
+  r.slo = n.at("slo").text();
+  r.description = n.at("description").text();
+  r.status = n.at("status").text();
+  if (r.status != "passed" && r.status != "failed" && r.status != "undecided") {
+    throw Mismatch(fmt::format("\"slos[].status\" is \"{}\", expected passed, failed or undecided", r.status));
+  }
+  r.unit = n.at("unit").text();
+  r.target = n.at("target").number();
+  r.actual = n.at("actual").number_or_null();
+  r.samples = n.at("samples").count();
+  r.phase = n.at("phase").text();
+  r.detail = n.at("detail").text();
+  return r;
+}
+
+Json write(const InvariantResult& r) {
+  return {{"name", r.name}, {"status", to_string(r.status)}, {"detail", r.detail}, {"examples", r.examples}};
+}
+InvariantResult read_invariant(const Node& n) {
+  InvariantResult r;
+  r.name = n.at("name").text();
+  const auto text = n.at("status").text();
+  const auto status = parse_invariant_status(text);
+  if (!status) throw Mismatch(fmt::format("\"invariants[].status\" is \"{}\"", text));
+  r.status = *status;
+  r.detail = n.at("detail").text();
+  n.at("examples").each_item([&](const Node& example) { r.examples.push_back(example.text()); });
+  return r;
+}
+
+Json write(const HubRecord& r) {
+  Json rows = Json::array();
+  for (const auto& row : r.comparison.rows) rows.push_back({{"name", row.name}, {"run", row.run}, {"hub", row.hub}});
+  return {{"cpuSeconds", or_null(r.cpu_seconds)},
+          {"residentBytes", or_null(r.resident_bytes)},
+          {"checked", r.comparison.checked},
+          {"matches", r.comparison.matches()},
+          {"rows", std::move(rows)}};
+}
+HubRecord read_hub(const Node& n) {
+  HubRecord r;
+  r.cpu_seconds = n.at("cpuSeconds").number_or_null();
+  r.resident_bytes = n.at("residentBytes").count_or_null();
+  r.comparison.checked = n.at("checked").boolean();
+  n.at("rows").each_item([&](const Node& row) {
+    r.comparison.rows.push_back({row.at("name").text(), row.at("run").count(), row.at("hub").count()});
+  });
+  return r;
+}
+
+// --- series parts
+// -----------------------------------------------------------------------------------------------------
+
+Json write(const IntervalLatency& l) {
+  return {{"count", l.count},
+          {"p50", seconds(l.p50)},
+          {"p90", seconds(l.p90)},
+          {"p99", seconds(l.p99)},
+          {"max", seconds(l.max)}};
+}
+IntervalLatency read_interval_latency(const Node& n) {
+  return {n.at("count").count(), from_seconds(n.at("p50").number()), from_seconds(n.at("p90").number()),
+          from_seconds(n.at("p99").number()), from_seconds(n.at("max").number())};
+}
+
+}  // namespace
+
+std::optional<double> OperationRecord::error_share() const {
+  if (sent == 0) return std::nullopt;
+  return static_cast<double>(failed + timed_out) / static_cast<double>(sent);
+}
+
+Json ci_block(const RunRecord& r) {
+  uint64_t acknowledged = 0, failed = 0, dropped = 0;
+  for (const auto& [name, op] : r.operations) {
+    acknowledged += op.acknowledged;
+    failed += op.failed + op.timed_out;
+    dropped += op.dropped;
+  }
+  const auto slos = [&](std::string_view status) {
+    uint64_t n = 0;
+    for (const auto& slo : r.slos) n += slo.status == status ? 1 : 0;
+    return n;
+  };
+  Json ci = {{"passed", r.verdict.status == VerdictStatus::passed},
+             {"status", to_string(r.verdict.status)},
+             {"exitCode", r.verdict.exit_code},
+             {"durationSeconds", r.run.duration_seconds},
+             {"devicesConnected", r.devices.connected},
+             {"reconnects", r.devices.reconnects},
+             {"operationsAcknowledged", acknowledged},
+             {"operationsFailed", failed},
+             {"operationsDropped", dropped},
+             {"updatesStarted", r.convergence.started},
+             {"updatesApplied", r.convergence.applied},
+             {"updatesLost", r.convergence.lost},
+             {"updatesUnconverged", r.convergence.unconverged},
+             {"convergenceP50Seconds", or_null(r.convergence.total.p50)},
+             {"convergenceP99Seconds", or_null(r.convergence.total.p99)},
+             {"convergenceMaxSeconds", or_null(r.convergence.total.max)}};
+  for (const auto& [name, op] : r.operations) {
+    ci[name + "RatePerSecond"] = op.rate_per_second;
+    ci[name + "P50Seconds"] = or_null(op.intended.p50);
+    ci[name + "P99Seconds"] = or_null(op.intended.p99);
+    ci[name + "ErrorShare"] = or_null(op.error_share());
+  }
+  ci["scheduleLagP99Seconds"] = or_null(r.generator.schedule_lag.p99);
+  ci["droppedShare"] = r.generator.dropped_share;
+  ci["heapBytesPerDevice"] = or_null(r.generator.heap_bytes_per_device);
+  ci["slosPassed"] = slos("passed");
+  ci["slosFailed"] = slos("failed");
+  ci["slosUndecided"] = slos("undecided");
+  return ci;
+}
+
+Json to_json(const RunRecord& r) {
+  Json out;
+  out["schema"] = kSummarySchema;
+  out["verdict"] = {
+      {"status", to_string(r.verdict.status)}, {"exitCode", r.verdict.exit_code}, {"reasons", r.verdict.reasons}};
+  out["ci"] = ci_block(r);
+  out["run"] = {{"id", r.run.id},
+                {"scenario", r.run.scenario},
+                {"description", r.run.description},
+                {"seed", r.run.seed},
+                {"startedAt", r.run.started_at},
+                {"durationSeconds", r.run.duration_seconds},
+                {"recordedSeconds", r.run.recorded_seconds},
+                {"version", r.run.version},
+                {"target", r.run.target},
+                {"command", r.run.command}};
+  out["slos"] = Json::array();
+  for (const auto& slo : r.slos) out["slos"].push_back(write(slo));
+  out["invariants"] = Json::array();
+  for (const auto& invariant : r.invariants) out["invariants"].push_back(write(invariant));
+  Json findings = Json::array();
+  for (const auto& finding : r.validity) findings.push_back({{"code", finding.code}, {"text", finding.text}});
+  out["validity"] = {{"valid", r.validity.empty()}, {"findings", std::move(findings)}};
+  out["operations"] = write(r.operations);
+  out["convergence"] = write(r.convergence);
+  out["devices"] = {{"target", r.devices.target},
+                    {"connected", r.devices.connected},
+                    {"connectedMax", r.devices.connected_max},
+                    {"reconnects", r.devices.reconnects},
+                    {"reconnectReasons", write(r.devices.reconnect_reasons)}};
+  out["ledger"] = {{"holds", r.ledger.holds},
+                   {"asked", r.ledger.asked},
+                   {"sent", r.ledger.sent},
+                   {"acknowledged", r.ledger.acknowledged},
+                   {"failed", r.ledger.failed},
+                   {"timedOut", r.ledger.timed_out},
+                   {"dropped", r.ledger.dropped},
+                   {"inFlight", r.ledger.in_flight},
+                   {"notStarted", r.ledger.not_started}};
+  out["errors"] = Json::array();
+  for (const auto& error : r.errors) {
+    out["errors"].push_back({{"operation", error.operation},
+                             {"stream", error.stream},
+                             {"class", error.error},
+                             {"count", error.count},
+                             {"firstSeconds", error.first_seconds},
+                             {"lastSeconds", error.last_seconds}});
+  }
+  out["phases"] = Json::array();
+  for (const auto& phase : r.phases) out["phases"].push_back(write(phase));
+  out["generator"] = {{"cpuSeconds", r.generator.cpu_seconds},
+                      {"residentBytes", r.generator.resident_bytes},
+                      {"heapBytesPerDevice", or_null(r.generator.heap_bytes_per_device)},
+                      {"bytesIn", r.generator.bytes_in},
+                      {"bytesOut", r.generator.bytes_out},
+                      {"scheduleLag", write(r.generator.schedule_lag)},
+                      {"busyShares", r.generator.busy_shares},
+                      {"droppedShare", r.generator.dropped_share}};
+  if (r.hub) out["hub"] = write(*r.hub);
+  out["workers"] = Json::array();
+  for (const auto& worker : r.workers) {
+    out["workers"].push_back({{"name", worker.name},
+                              {"devices", worker.devices},
+                              {"cpuSeconds", worker.cpu_seconds},
+                              {"lost", worker.lost}});
+  }
+  return out;
+}
+
+Result<RunRecord> run_record_from_json(const Json& json) {
+  return read_document<RunRecord>(json, [](const Node& n) {
+    n.schema(kSummarySchema);
+    RunRecord r;
+    const auto verdict = n.at("verdict");
+    const auto status_text = verdict.at("status").text();
+    const auto status = parse_verdict_status(status_text);
+    if (!status) throw Mismatch(fmt::format("\"verdict.status\" is \"{}\"", status_text));
+    r.verdict.status = *status;
+    r.verdict.exit_code = static_cast<int>(verdict.at("exitCode").count());
+    verdict.at("reasons").each_item([&](const Node& reason) { r.verdict.reasons.push_back(reason.text()); });
+    n.at("validity").at("findings").each_item([&](const Node& finding) {
+      r.validity.push_back({finding.at("code").text(), finding.at("text").text()});
+    });
+    const auto run = n.at("run");
+    r.run.id = run.at("id").text();
+    r.run.scenario = run.at("scenario").text();
+    r.run.description = run.at("description").text();
+    r.run.seed = run.at("seed").count();
+    r.run.started_at = run.at("startedAt").text();
+    r.run.duration_seconds = run.at("durationSeconds").number();
+    r.run.recorded_seconds = run.at("recordedSeconds").number();
+    r.run.version = run.at("version").text();
+    r.run.target = run.at("target").text();
+    r.run.command = run.at("command").text();
+    n.at("phases").each_item([&](const Node& phase) { r.phases.push_back(read_phase(phase)); });
+    r.operations = read_operations(n.at("operations"));
+    r.convergence = read_convergence(n.at("convergence"));
+    const auto devices = n.at("devices");
+    r.devices.target = devices.at("target").count();
+    r.devices.connected = devices.at("connected").count();
+    r.devices.connected_max = devices.at("connectedMax").count();
+    r.devices.reconnects = devices.at("reconnects").count();
+    r.devices.reconnect_reasons = read_counts(devices.at("reconnectReasons"));
+    const auto ledger = n.at("ledger");
+    r.ledger.holds = ledger.at("holds").boolean();
+    r.ledger.asked = ledger.at("asked").count();
+    r.ledger.sent = ledger.at("sent").count();
+    r.ledger.acknowledged = ledger.at("acknowledged").count();
+    r.ledger.failed = ledger.at("failed").count();
+    r.ledger.timed_out = ledger.at("timedOut").count();
+    r.ledger.dropped = ledger.at("dropped").count();
+    r.ledger.in_flight = ledger.at("inFlight").count();
+    r.ledger.not_started = ledger.at("notStarted").count();
+    n.at("errors").each_item([&](const Node& error) {
+      r.errors.push_back({error.at("operation").text(), error.at("stream").text(), error.at("class").text(),
+                          error.at("count").count(), error.at("firstSeconds").number(),
+                          error.at("lastSeconds").number()});
+    });
+    n.at("slos").each_item([&](const Node& slo) { r.slos.push_back(read_slo(slo)); });
+    n.at("invariants").each_item([&](const Node& invariant) { r.invariants.push_back(read_invariant(invariant)); });
+    const auto generator = n.at("generator");
+    r.generator.cpu_seconds = generator.at("cpuSeconds").number();
+    r.generator.resident_bytes = generator.at("residentBytes").count();
+    r.generator.heap_bytes_per_device = generator.at("heapBytesPerDevice").number_or_null();
+    r.generator.bytes_in = generator.at("bytesIn").count();
+    r.generator.bytes_out = generator.at("bytesOut").count();
+    r.generator.schedule_lag = read_latency(generator.at("scheduleLag"));
+    generator.at("busyShares").each_item([&](const Node& share) { r.generator.busy_shares.push_back(share.number()); });
+    r.generator.dropped_share = generator.at("droppedShare").number();
+    if (n.has("hub")) r.hub = read_hub(n.at("hub"));
+    n.at("workers").each_item([&](const Node& worker) {
+      r.workers.push_back({worker.at("name").text(), worker.at("devices").count(), worker.at("cpuSeconds").number(),
+                           worker.at("lost").boolean()});
+    });
+    return r;
+  });
+}
+
+Json to_json(const IntervalSnapshot& s) {
+  Json streams = Json::object();
+  for (const auto& stream : s.streams) {
+    streams[stream.name] = {{"asked", stream.asked},
+                            {"sent", stream.sent},
+                            {"acknowledged", stream.acknowledged},
+                            {"failed", stream.failed},
+                            {"timedOut", stream.timed_out},
+                            {"dropped", stream.dropped},
+                            {"inFlight", stream.in_flight},
+                            {"ratePerSecond", stream.rate_per_second},
+                            {"targetPerSecond", or_null(stream.target_rate)},
+                            {"intended", write(stream.intended)},
+                            {"service", write(stream.service)}};
+  }
+  const auto& c = s.convergence;
+  Json errors = Json::object();
+  for (size_t i = 0; i < kErrorClassCount; ++i) {
+    if (s.errors[i] != 0) errors[std::string(to_string(static_cast<ErrorClass>(i)))] = s.errors[i];
+  }
+  return {{"t", s.at_seconds},
+          {"seconds", s.seconds},
+          {"phase", s.phase},
+          {"streams", std::move(streams)},
+          {"convergence",
+           {{"started", c.started},
+            {"applied", c.applied},
+            {"superseded", c.superseded},
+            {"lost", c.lost},
+            {"unconverged", c.unconverged},
+            {"failed", c.failed},
+            {"duplicate", c.duplicate},
+            {"reordered", c.reordered},
+            {"backlog", c.backlog},
+            {"total", write(c.total)},
+            {"system", write(c.system)}}},
+          {"devices",
+           {{"offline", s.devices.offline},
+            {"connecting", s.devices.connecting},
+            {"online", s.devices.online},
+            {"waiting", s.devices.waiting}}},
+          {"reconnects", s.reconnects},
+          {"errors", std::move(errors)},
+          {"scheduleLag", write(s.schedule_lag)},
+          {"busyShares", s.busy_shares},
+          {"bytesIn", s.bytes_in},
+          {"bytesOut", s.bytes_out},
+          {"cpuShare", or_null(s.cpu_share)},
+          {"residentBytes", or_null(s.resident_bytes)}};
+}
+
+Result<IntervalSnapshot> interval_from_json(const Json& json) {
+  return read_document<IntervalSnapshot>(json, [](const Node& n) {
+    IntervalSnapshot s;
+    s.at_seconds = n.at("t").number();
+    s.seconds = n.at("seconds").number();
+    s.phase = n.at("phase").text();
+    n.at("streams").each_member([&](const std::string& name, const Node& from) {
+      auto& to = s.streams.emplace_back();
+      to.name = name;
+      to.asked = from.at("asked").count();
+      to.sent = from.at("sent").count();
+      to.acknowledged = from.at("acknowledged").count();
+      to.failed = from.at("failed").count();
+      to.timed_out = from.at("timedOut").count();
+      to.dropped = from.at("dropped").count();
+      to.in_flight = from.at("inFlight").count();
+      to.rate_per_second = from.at("ratePerSecond").number();
+      to.target_rate = from.at("targetPerSecond").number_or_null();
+      to.intended = read_interval_latency(from.at("intended"));
+      to.service = read_interval_latency(from.at("service"));
+    });
+    const auto from = n.at("convergence");
+    auto& c = s.convergence;
+    c.started = from.at("started").count();
+    c.applied = from.at("applied").count();
+    c.superseded = from.at("superseded").count();
+    c.lost = from.at("lost").count();
+    c.unconverged = from.at("unconverged").count();
+    c.failed = from.at("failed").count();
+    c.duplicate = from.at("duplicate").count();
+    c.reordered = from.at("reordered").count();
+    c.backlog = from.at("backlog").count();
+    c.total = read_interval_latency(from.at("total"));
+    c.system = read_interval_latency(from.at("system"));
+    const auto devices = n.at("devices");
+    s.devices.offline = static_cast<uint32_t>(devices.at("offline").count());
+    s.devices.connecting = static_cast<uint32_t>(devices.at("connecting").count());
+    s.devices.online = static_cast<uint32_t>(devices.at("online").count());
+    s.devices.waiting = static_cast<uint32_t>(devices.at("waiting").count());
+    s.reconnects = n.at("reconnects").count();
+    n.at("errors").each_member([&](const std::string& name, const Node& value) {
+      const auto error = parse_error_class(name);
+      if (!error) throw Mismatch(fmt::format("\"errors.{}\" is not an error class", name));
+      s.errors[static_cast<size_t>(*error)] = value.count();
+    });
+    s.schedule_lag = read_interval_latency(n.at("scheduleLag"));
+    n.at("busyShares").each_item([&](const Node& share) { s.busy_shares.push_back(share.number()); });
+    s.bytes_in = n.at("bytesIn").count();
+    s.bytes_out = n.at("bytesOut").count();
+    s.cpu_share = n.at("cpuShare").number_or_null();
+    s.resident_bytes = n.at("residentBytes").count_or_null();
+    return s;
+  });
+}
+
+Json to_json(const RunEvent& event) { return {{"t", event.at_seconds}, {"kind", event.kind}, {"text", event.text}}; }
+
+Result<RunEvent> event_from_json(const Json& json) {
+  return read_document<RunEvent>(json, [](const Node& n) {
+    return RunEvent{n.at("t").number(), n.at("kind").text(), n.at("text").text()};
+  });
+}
+
+}  // namespace twinstorm::metrics
