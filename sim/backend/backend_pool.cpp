@@ -253,6 +253,15 @@ void BackendPool::on_timer(uint32_t timer) {
 
 void BackendPool::close() {
   for (const auto& client : clients_) client->close();
+  for (uint32_t index = 0; index < operations_.capacity(); ++index) {
+    if (!operations_.taken(index)) continue;
+    auto& operation = operations_[index];
+    if (operation.desired != nullptr) {
+      observer_.on_patch_failed(operation.follow, operation.device, *operation.desired, operation.was_sent);
+      io_.blocks.give_back(std::move(operation.desired));
+    }
+    operations_.release(index);
+  }
 }
 
 }  // namespace twinstorm::backend

@@ -75,7 +75,7 @@ class BackendPool final : private HttpEvents {
   void start(uint32_t backend, metrics::PhaseIndex phase, MonoTime due, uint64_t n, uint32_t device, std::string_view device_id,
              FollowId follow);
   void on_timer(uint32_t timer);
-  /// Forgets what is open; the recorder then shows it as in flight.
+  /// Forgets what is open; the recorder then shows it as in flight, and the observer hears that its fate is unknown.
   void close();
   uint32_t open() const { return operations_.used(); }
   /// Query pages answered with success, for the comparison with the hub's own count.

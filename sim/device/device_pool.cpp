@@ -325,7 +325,11 @@ void DevicePool::disconnect_all() {
     auto& hot = hot_[device];
     if (hot.link == nullptr) continue;
     while (hot.tasks != kNone) remove_task(hot.tasks);
-    while (hot.requests != kNone) unlink_request(hot.requests);
+    while (hot.requests != kNone) {
+      const auto& request = requests_[hot.requests];
+      if (request.body != nullptr) observer_.on_report_unknown(device, *request.body);
+      unlink_request(hot.requests);
+    }
     wheel_.cancel(life_timers_ + device);
     wheel_.cancel(telemetry_timers_ + device);
     if (hot.state != DeviceState::offline && hot.state != DeviceState::waiting) hot.link->disconnect();

@@ -75,7 +75,7 @@ Notification Correlator::notified(uint32_t device, int64_t version64, MonoTime a
   SlotId id = kNone;
   if (Slot* slot = find(device, version, id)) {
     slot->device_side.delivered = offset(*slot, at);
-  } else if (awaiting_answer(device)) {
+  } else if (device_awaits_answer(device)) {
     keep_unclaimed(device, version, at);
   }
   return Notification::fresh;
@@ -154,7 +154,7 @@ void Correlator::drop_unclaimed(uint32_t device, uint32_t version) {
   }
 }
 
-bool Correlator::awaiting_answer(uint32_t device) const {
+bool Correlator::device_awaits_answer(uint32_t device) const {
   for (SlotId id = devices_[device].slots; id != kNone; id = slots_[id].next) {
     if (slots_[id].version == 0) return true;
   }
@@ -204,7 +204,7 @@ void Correlator::finish(SlotId id, ConvergenceOutcome outcome) {
   *link = slot.next;
   slots_.release(id);
   // Without an answer to wait for, kept notifications can no longer be claimed.
-  if (!awaiting_answer(slot.device)) {
+  if (!device_awaits_answer(slot.device)) {
     while (devices_[slot.device].unclaimed != kNone) {
       drop_unclaimed(slot.device, unclaimed_[devices_[slot.device].unclaimed].version);
     }

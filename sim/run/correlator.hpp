@@ -65,6 +65,8 @@ class Correlator {
   }
 
   uint32_t open() const { return slots_.used(); }
+  /// The patch's answer has not come yet.
+  bool awaiting_answer(SlotId slot) const { return slots_[slot].version == 0; }
   uint32_t device_of(SlotId slot) const { return slots_[slot].device; }
   /// Called with every slot that ends, before its id is free again: the owner cancels the slot's timer.
   void on_end(void (*callback)(void* context, SlotId slot), void* context) {
@@ -104,7 +106,7 @@ class Correlator {
   Slot* find(uint32_t device, uint32_t version, SlotId& id);
   Unclaimed* find_unclaimed(uint32_t device, uint32_t version);
   void drop_unclaimed(uint32_t device, uint32_t version);
-  bool awaiting_answer(uint32_t device) const;
+  bool device_awaits_answer(uint32_t device) const;
   void keep_unclaimed(uint32_t device, uint32_t version, MonoTime at);
   void finish(SlotId id, metrics::ConvergenceOutcome outcome);
   void supersede(SlotId id, MonoTime at);

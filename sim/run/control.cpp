@@ -1,0 +1,301 @@
+#include "sim/run/control.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "sim/backend/http_client.hpp"
+#include "sim/protocol/connection_string.hpp"
+#include "sim/protocol/json_scanner.hpp"
+#include "sim/protocol/service_routes.hpp"
+
+namespace twinstorm::run {
+namespace {
+
+constexpr uint32_t kConnections = 8;
+constexpr uint32_t kWindow = 32;  // requests given to the client at a time
+constexpr size_t kBulk = 100;     // devices a request: the documented maximum
+constexpr int kAttemptsMax = 5;
+constexpr Nanos kTimeout = std::chrono::seconds{30};
+constexpr Nanos kThrottleWait = std::chrono::seconds{10};  // what the service's 429 asks for
+
+const SteadyClock kClock;
+
+const char* describe(backend::HttpFailure failure) {
+  switch (failure) {
+    case backend::HttpFailure::refused: return "connection refused";
+    case backend::HttpFailure::disconnected: return "the connection was closed before the answer";
+    case backend::HttpFailure::protocol: return "the answer is not HTTP (is this the hub's REST port?)";
+    case backend::HttpFailure::timed_out: return "no answer in time";
+    case backend::HttpFailure::not_sent: return "no free connection in time";
+  }
+  return "failed";
+}
+
+/// A batch of requests against the REST API with its own small loop.
+class Batch final : private backend::HttpEvents {
+ public:
+  explicit Batch(const HubLink& hub)
+      : hub_{hub},
+        access_{hub.access},
+        wheel_{kWindow, kClock.mono()},
+        client_{{hub.http, hub.host_name, kConnections, kWindow}, io_, wheel_, 0, kClock, events()},
+        timer_{io_.context.get_executor()} {}
+
+  struct Job {
+    std::string method, target, body;
+  };
+  /// Runs `count` jobs made by `make(i)`; every answer goes to `done(i, status, body)`, status 0 with the reason as body when there
+  /// was none. `done` returns how long to wait before the job is tried again; zero or less means it is finished.
+  void run(size_t count, const std::function<Job(size_t)>& make,
+           const std::function<Nanos(size_t, int, std::string_view)>& done) {
+    done_ = &done;
+    std::vector<std::pair<MonoTime, size_t>> again;
+    size_t next = 0;
+    finished_ = 0;
+    while (finished_ < count) {
+      const MonoTime now = kClock.mono();
+      wheel_.advance(now, [&](TimerWheel::TimerId id) { client_.on_timer(id); });
+      for (auto& job : retry_) again.push_back(job);
+      retry_.clear();
+      while (client_.open() < kWindow) {
+        size_t job = count;
+        const auto due = std::find_if(again.begin(), again.end(), [&](const auto& each) { return each.first <= now; });
+        if (due != again.end()) {
+          job = due->second;
+          again.erase(due);
+        } else if (next < count) {
+          job = next++;
+        } else {
+          break;
+        }
+        submit(job, make(job));
+      }
+      timer_.expires_after(std::chrono::milliseconds{20});
+      timer_.async_wait([](const boost::system::error_code&) {});
+      io_.context.restart();
+      io_.context.run_one();
+      io_.context.poll();
+    }
+  }
+
+ private:
+  backend::HttpEvents& events() { return *this; }
+  void submit(size_t index, const Job& job) {
+    const std::array<http::Header, 2> headers{http::Header{"Authorization", access_.authorization(kClock.wall())},
+                                              http::Header{"Content-Type", "application/json; charset=utf-8"}};
+    const std::span<const http::Header> used{headers.data(), job.body.empty() ? size_t{1} : size_t{2}};
+    client_.submit(index, kClock.mono() + kTimeout, job.method, job.target, used, job.body);
+  }
+  void finish(uint64_t tag, int status, std::string_view body) {
+    const Nanos wait = (*done_)(tag, status, body);
+    if (wait > Nanos{0}) {
+      retry_.emplace_back(kClock.mono() + wait, tag);
+    } else {
+      ++finished_;
+    }
+  }
+  void on_http_sent(uint64_t, MonoTime) override {}
+  void on_http_answer(uint64_t tag, const backend::HttpAnswer& answer) override { finish(tag, answer.status, answer.body); }
+  void on_http_failed(uint64_t tag, backend::HttpFailure failure) override { finish(tag, 0, describe(failure)); }
+
+  const HubLink& hub_;
+  backend::ServiceAccess access_;
+  net::ShardIo io_;
+  TimerWheel wheel_;
+  backend::HttpClient client_;
+  net::SteadyTimer timer_;
+  const std::function<Nanos(size_t, int, std::string_view)>* done_ = nullptr;
+  std::vector<std::pair<MonoTime, size_t>> retry_;
+  size_t finished_ = 0;
+};
+
+std::string at(const HubLink& hub, uint16_t port) { return fmt::format("{}:{}", hub.host, port); }
+
+/// The hub's own words, without JSON around them, shortened.
+std::string said(std::string_view body) {
+  const auto message = protocol::find_plain_string(body, "Message");
+  std::string text{message ? *message : body};
+  text = protocol::redact_connection_string(text);
+  if (text.size() > 300) text = text.substr(0, 297) + "...";
+  return text.empty() ? "no reason given" : text;
+}
+
+Error refusal(const HubLink& hub, int status, std::string_view body) {
+  if (status == 0) {
+    return make_error(ErrorCode::unavailable,
+                      fmt::format("cannot reach the hub's REST API at {}: {}", at(hub, hub.http.port()), body));
+  }
+  if (status == 401 || status == 403) {
+    return make_error(ErrorCode::unauthorized,
+                      fmt::format("the hub at {} refuses the credentials (HTTP {}): {}. Use a policy with registry read, registry "
+                                  "write and service connect, such as iothubowner",
+                                  at(hub, hub.http.port()), status, said(body)));
+  }
+  return make_error(ErrorCode::protocol,
+                    fmt::format("the hub at {} answered HTTP {}: {}", at(hub, hub.http.port()), status, said(body)));
+}
+
+DeviceIndex first_of(size_t batch) { return static_cast<DeviceIndex>(batch * kBulk); }
+
+std::string device_id(const FleetPlan& plan, DeviceIndex device) {
+  const auto& spec = plan.scenario.fleets[plan.fleet_of(device)];
+  std::string id;
+  spec.append_device_id(id, device - spec.first);
+  return id;
+}
+
+std::string device_entry(const FleetPlan& plan, const device::Authority& authority, DeviceIndex device) {
+  const auto& spec = plan.scenario.fleets[plan.fleet_of(device)];
+  const uint32_t index = device - spec.first;
+  const std::string id = device_id(plan, device);
+  const std::string key = authority.device_key(id);
+  std::string tags;
+  if (!spec.tags.empty()) {
+    Rng rng{plan.scenario.seed, "tags", device};
+    spec.tags.render(rng, index, tags);
+  }
+  const auto quoted = nlohmann::json(id).dump();
+  return fmt::format(
+      R"({{"id":{},"importMode":"create","status":"enabled","authentication":{{"type":"sas","symmetricKey":{{"primaryKey":"{}","secondaryKey":"{}"}}}}{}{}}})",
+      quoted, key, authority.device_key(id + "/secondary"), tags.empty() ? "" : ",\"tags\":", tags);
+}
+
+bool is_already_exists(const nlohmann::json& entry) {
+  const auto code = entry.contains("errorCode") ? entry["errorCode"].dump() : std::string{};
+  return code.find("AlreadyExists") != std::string::npos || code.find("409001") != std::string::npos;
+}
+
+/// Whether a device that existed before carries the key this run derives for it. Keys of others are never overwritten.
+Result<void> check_key(const HubLink& hub, const FleetPlan& plan, const device::Authority& authority, DeviceIndex device) {
+  const auto id = device_id(plan, device);
+  const auto answer = control_get(hub, protocol::service_target::device(id));
+  if (!answer) return answer.error();
+  if (answer->status != 200) return refusal(hub, answer->status, answer->body);
+  if (protocol::find_plain_string(answer->body, "authentication.symmetricKey.primaryKey") == authority.device_key(id)) return {};
+  return make_error(ErrorCode::already_exists,
+                    fmt::format("device \"{}\" is registered at the hub already, with a key that is not this tool's. Nothing was changed: "
+                                "give the fleet another deviceId pattern, or delete the device", id));
+}
+
+}  // namespace
+
+Result<ControlAnswer> control_get(const HubLink& hub, const std::string& target) {
+  ControlAnswer result;
+  Batch batch{hub};
+  batch.run(
+      1, [&](size_t) { return Batch::Job{"GET", target, {}}; },
+      [&](size_t, int status, std::string_view body) {
+        result = {status, std::string{body}};
+        return Nanos{0};
+      });
+  if (result.status == 0) return refusal(hub, 0, result.body);
+  return result;
+}
+
+Result<void> check_mqtt_port(const HubLink& hub) {
+  net::IoContext context;
+  net::TcpSocket socket{context.get_executor()};
+  boost::system::error_code error = boost::asio::error::timed_out;
+  socket.async_connect(hub.mqtt, [&](const boost::system::error_code& result) { error = result; });
+  context.run_for(std::chrono::seconds{5});
+  if (error) {
+    return make_error(ErrorCode::unavailable,
+                      fmt::format("cannot reach the hub's MQTT port at {}: {}", at(hub, hub.mqtt.port()), error.message()));
+  }
+  return {};
+}
+
+Result<Provisioned> provision(const HubLink& hub, const FleetPlan& plan, const device::Authority& authority,
+                              const Progress& progress) {
+  const uint32_t total = plan.scenario.device_count();
+  const size_t batches = (total + kBulk - 1) / kBulk;
+  std::vector<int> attempts(batches);
+  Provisioned result;
+  std::optional<Error> error;
+  uint64_t done = 0;
+
+  Batch batch{hub};
+  batch.run(
+      batches,
+      [&](size_t i) {
+        std::string body = "[";
+        for (DeviceIndex device = first_of(i); device < std::min<size_t>(total, first_of(i + 1)); ++device) {
+          if (body.size() > 1) body += ',';
+          body += device_entry(plan, authority, device);
+        }
+        return Batch::Job{"POST", protocol::service_target::devices(), body + "]"};
+      },
+      [&](size_t i, int status, std::string_view body) {
+        if (error) return Nanos{0};
+        if (status == 429 && ++attempts[i] <= kAttemptsMax) return kThrottleWait;
+        const DeviceIndex first = first_of(i), last = std::min<DeviceIndex>(total, first_of(i + 1));
+        size_t existing = 0;
+        // A bulk request is carried out entry by entry: those it names were registered before, the others are now.
+        const auto json = status == 400 ? nlohmann::json::parse(body, nullptr, false) : nlohmann::json{};
+        if (json.is_object() && json.contains("errors") && json["errors"].is_array()) {
+          for (const auto& entry : json["errors"]) {
+            if (!entry.is_object() || !is_already_exists(entry)) continue;
+            const auto id = entry.value("deviceId", "");
+            for (DeviceIndex device = first; device < last; ++device) {
+              if (id == device_id(plan, device)) result.existing.push_back(device), ++existing;
+            }
+          }
+          if (existing != json["errors"].size()) existing = 0;
+        }
+        if (status != 200 && existing == 0) {
+          error = refusal(hub, status, body);
+          return Nanos{0};
+        }
+        result.created += last - first - existing;
+        done += last - first;
+        if (progress) progress(done, total);
+        return Nanos{0};
+      });
+  if (error) return *error;
+  if (!result.existing.empty()) {
+    if (const auto ours = check_key(hub, plan, authority, result.existing.front()); !ours) return ours.error();
+  }
+  return result;
+}
+
+Result<void> read_twins(const HubLink& hub, const FleetPlan& plan, const std::vector<DeviceIndex>& devices,
+                        const std::function<void(size_t, int, std::string_view)>& visit, const Progress& progress) {
+  std::vector<uint8_t> attempts(devices.size());
+  uint64_t done = 0;
+  bool reached = devices.empty();
+  std::string reason;
+  Batch batch{hub};
+  batch.run(
+      devices.size(),
+      [&](size_t i) {
+        return Batch::Job{"GET", protocol::service_target::twin(device_id(plan, devices[i])), {}};
+      },
+      [&](size_t i, int status, std::string_view body) {
+        if (status == 429 && ++attempts[i] < kAttemptsMax) return kThrottleWait;
+        if (status == 0 && reached && ++attempts[i] < kAttemptsMax) return Nanos{std::chrono::milliseconds{100}};
+        if (status != 0) reached = true;
+        if (status == 0) reason = body;
+        visit(i, status, body);
+        if (++done % 500 == 0 && progress) progress(done, devices.size());
+        return Nanos{0};
+      });
+  if (!reached) return refusal(hub, 0, reason);
+  return {};
+}
+
+Result<std::map<std::string, uint64_t>> read_hub_counts(const HubLink& hub) {
+  const auto answer = control_get(hub, "/twinstorm/counts");
+  if (!answer) return answer.error();
+  if (answer->status != 200) return refusal(hub, answer->status, answer->body);
+  const auto json = nlohmann::json::parse(answer->body, nullptr, false);
+  if (!json.is_object()) return make_error(ErrorCode::protocol, "the hub's counts are not a JSON object");
+  std::map<std::string, uint64_t> counts;
+  for (const auto& [name, value] : json.items()) {
+    if (value.is_number_unsigned()) counts[name] = value.get<uint64_t>();
+  }
+  return counts;
+}
+
+}  // namespace twinstorm::run

@@ -1,0 +1,55 @@
+// The control plane of a run: one-off conversations with the hub before and after the load. Straight-line code that blocks; nothing here is measured.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "sim/backend/service_access.hpp"
+#include "sim/device/behavior.hpp"
+#include "sim/net/asio.hpp"
+#include "sim/run/fleet_plan.hpp"
+
+namespace twinstorm::run {
+
+/// Where the hub is, resolved, and how to get in.
+struct HubLink {
+  std::string host;  ///< as dialled, for messages
+  std::string host_name;
+  net::Endpoint mqtt, http;
+  backend::ServiceAccess access;
+};
+
+/// `done` of `total`; called now and then from the calling thread.
+using Progress = std::function<void(uint64_t done, uint64_t total)>;
+
+/// One request and its answer's body; errors name host, port and reason.
+struct ControlAnswer {
+  int status = 0;
+  std::string body;
+};
+Result<ControlAnswer> control_get(const HubLink& hub, const std::string& target);
+
+/// Whether anything accepts MQTT connections there; the error names host, port and reason.
+Result<void> check_mqtt_port(const HubLink& hub);
+
+struct Provisioned {
+  uint64_t created = 0;
+  std::vector<DeviceIndex> existing;  ///< were registered already, by an earlier run: they keep their twins
+};
+/// Registers every device of the plan with its tags and a key made by `authority`, 100 a request. Waits and repeats when the hub
+/// throttles. Errors: `unavailable` (no connection), `unauthorized`, `already_exists` (a device of someone else has such an id; its key is
+/// never touched), or what the hub said.
+Result<Provisioned> provision(const HubLink& hub, const FleetPlan& plan, const device::Authority& authority,
+                              const Progress& progress);
+
+/// Reads the twins of the devices, several at a time, and hands each body over: `visit(position in devices, status, body)`. A twin that
+/// cannot be read after retries is handed over with status 0.
+Result<void> read_twins(const HubLink& hub, const FleetPlan& plan, const std::vector<DeviceIndex>& devices,
+                        const std::function<void(size_t, int, std::string_view)>& visit, const Progress& progress);
+
+/// The embedded hub's own counters by name; an error where the target has none (a real service).
+Result<std::map<std::string, uint64_t>> read_hub_counts(const HubLink& hub);
+
+}  // namespace twinstorm::run

@@ -1,0 +1,77 @@
+#include "sim/run/fleet_plan.hpp"
+
+namespace twinstorm::run {
+namespace {
+
+std::function<void(Rng&, uint64_t, std::string&)> renderer(const scenario::ValueTemplate& value) {
+  if (value.empty()) return {};
+  return [value](Rng& rng, uint64_t n, std::string& out) { value.render(rng, n, out); };
+}
+
+device::Listener listener(const scenario::DesiredListener& from) {
+  using Report = scenario::DesiredListener::Report;
+  device::Listener to;
+  to.path = from.path;
+  if (!from.delay.is_zero()) to.delay = [delay = from.delay](Rng& rng) { return delay.sample(rng); };
+  to.failure = from.failure;
+  to.report = from.report == Report::none   ? device::Listener::Report::none
+              : from.report == Report::echo ? device::Listener::Report::echo
+                                            : device::Listener::Report::values;
+  to.values = renderer(from.values);
+  return to;
+}
+
+}  // namespace
+
+uint32_t FleetPlan::fleet_of(DeviceIndex device) const {
+  for (uint32_t i = 0; i < scenario.fleets.size(); ++i) {
+    if (scenario.fleets[i].holds(device)) return i;
+  }
+  return 0;
+}
+
+std::unique_ptr<const FleetPlan> make_fleet_plan(scenario::Scenario resolved) {
+  auto plan = std::make_unique<FleetPlan>();
+  plan->scenario = std::move(resolved);
+  const auto& scenario = plan->scenario;
+  plan->layout = scenario.recorder_layout();
+  for (uint32_t i = 0; i < scenario.fleets.size(); ++i) {
+    const auto& from = scenario.fleets[i];
+    device::FleetBehavior to;
+    to.name = from.name;
+    to.first = from.first;
+    to.count = from.count;
+    to.append_device_id = [pattern = from.device_id](std::string& out, uint32_t index) { pattern.append(out, index); };
+    for (const auto& each : from.on_desired) to.listeners.push_back(listener(each));
+    to.reported = renderer(from.reported);
+    to.telemetry = {from.telemetry.every, from.telemetry.jitter, static_cast<uint32_t>(from.telemetry.size)};
+    to.retry = {from.reconnect.enabled, from.reconnect.initial, from.reconnect.max,
+                from.reconnect.jitter == scenario::Reconnect::Jitter::full};
+    to.keep_alive = from.keep_alive;
+    to.timeout = from.timeout;
+    to.connect_stream = scenario.fleet_stream(i, metrics::OpKind::connect);
+    to.get_twin_stream = scenario.fleet_stream(i, metrics::OpKind::get_twin);
+    to.report_stream = scenario.fleet_stream(i, metrics::OpKind::report);
+    to.telemetry_stream = scenario.fleet_stream(i, metrics::OpKind::telemetry);
+    plan->fleets.push_back(std::move(to));
+  }
+  for (uint32_t i = 0; i < scenario.backends.size(); ++i) {
+    const auto& from = scenario.backends[i];
+    backend::BackendBehavior to;
+    to.name = from.name;
+    to.op = from.op;
+    to.stream = scenario.backend_stream(i);
+    to.desired = renderer(from.patch);
+    to.tags = renderer(from.tags);
+    to.query = from.sql;
+    to.page_size = from.page_size;
+    to.all_pages = from.pages == scenario::BackendGroup::Pages::all;
+    to.if_match_last_seen = from.if_match == scenario::BackendGroup::IfMatch::last_seen;
+    to.timeout = from.timeout;
+    to.connections = from.connections;
+    plan->backends.push_back(std::move(to));
+  }
+  return plan;
+}
+
+}  // namespace twinstorm::run

@@ -1,0 +1,149 @@
+// Everything one thread owns: its loop, its devices, its back-end clients, its counters.
+//
+// Device i belongs to shard i mod N, and so does every arrival that is about it, back-end patches included: the whole loop from a
+// patch's due time to the acknowledged report is timed by one thread on one clock. Every shard walks the same arrivals and keeps its own, so
+// neither times nor devices depend on the number of shards.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "sim/backend/backend_pool.hpp"
+#include "sim/base/ids.hpp"
+#include "sim/device/device_pool.hpp"
+#include "sim/run/correlator.hpp"
+#include "sim/run/fleet_plan.hpp"
+#include "sim/run/oracle.hpp"
+#include "sim/scenario/arrivals.hpp"
+
+namespace twinstorm::run {
+
+class Shard final : private device::FleetObserver, private backend::BackendObserver {
+ public:
+  struct Config {
+    ShardId id = 0;
+    ShardId shards = 1;
+    const FleetPlan* plan = nullptr;
+    transport::LinkTarget mqtt;
+    net::Endpoint http;
+    const device::Authority* authority = nullptr;
+    bool keep_model = false;  ///< for the final-state comparison
+  };
+
+  Shard(Config config, backend::ServiceAccess access, const Clock& clock);
+  ~Shard();
+
+  /// The body of the shard's thread: returns after `stop`.
+  void run();
+
+  // Called from the main thread; carried out on the shard's thread in order.
+  /// Phase `phase` begins at `start`; arrivals of earlier phases that are due before `start` still happen.
+  void begin_phase(metrics::PhaseIndex phase, MonoTime start);
+  /// No more arrivals, reconnects or telemetry; what is in flight goes on.
+  void finish_load(MonoTime at);
+  /// Ends open convergence slots, says goodbye on every link and leaves `run`.
+  void stop();
+
+  // For readers of any thread.
+  const metrics::ShardRecorder& recorder() const { return recorder_; }
+  /// Operations, simulated work and convergence slots open at the last turn.
+  uint32_t open_work() const { return open_work_.load(std::memory_order_relaxed); }
+  uint32_t open_slots() const { return open_slots_.load(std::memory_order_relaxed); }
+
+  // After the thread has ended.
+  struct Findings {
+    uint64_t notifications = 0;       ///< desired notifications received
+    uint64_t query_pages = 0;         ///< answered with success
+    uint64_t versions_went_back = 0;  ///< fetched twins older than what the device had seen
+    std::vector<std::string> examples;
+  };
+  const Findings& findings() const { return findings_; }
+  Oracle& oracle() { return oracle_; }
+  uint32_t device_count() const { return devices_.size(); }
+  void append_device_id(uint32_t local, std::string& out) const { devices_.append_device_id(local, out); }
+
+ private:
+  /// One flow of arrivals of one phase.
+  struct Source {
+    enum class Kind : uint8_t { connect, stream };
+    Kind kind = Kind::stream;
+    metrics::PhaseIndex phase = 0;
+    uint32_t stream = 0;
+    scenario::ArrivalSchedule schedule;
+    MonoTime end = MonoTime::max();  // arrivals due from here on do not happen
+    scenario::Arrival next{};
+    bool alive = true;
+  };
+  /// Operations kept in flight by a closed-model load.
+  struct Closed {
+    metrics::PhaseIndex phase = 0;
+    uint32_t stream = 0;
+    uint32_t to_start = 0;  // slots free now
+    uint64_t n = 0;
+    MonoTime from{};
+    bool alive = true;
+  };
+  struct Cut {
+    MonoTime at;
+    uint32_t device;
+  };
+
+  void start_phase_now(metrics::PhaseIndex phase, MonoTime start);
+  void advance_source(Source& source);
+  MonoTime next_arrival() const;
+  void start_due(MonoTime now);
+  void start_one(uint32_t stream, metrics::PhaseIndex phase, MonoTime due, uint64_t n, DeviceIndex device);
+  void start_closed();
+  void request_ended(metrics::StreamIndex stream);
+  void on_slot_timer(SlotId slot);
+  void account(MonoTime now);
+  void wait_for_events(MonoTime until);
+  bool mine(DeviceIndex device) const { return device % config_.shards == config_.id; }
+  uint32_t local(DeviceIndex device) const { return device / config_.shards; }
+
+  // device::FleetObserver
+  void on_notified(transport::LocalDevice device, int64_t version, MonoTime at) override;
+  void on_report_sent(transport::LocalDevice device, int64_t version, MonoTime at) override;
+  void on_converged(transport::LocalDevice device, int64_t version, MonoTime at) override;
+  void on_fetched(transport::LocalDevice device, int64_t version, bool went_back) override;
+  void on_synced(transport::LocalDevice device, int64_t version, MonoTime at) override;
+  void on_reported(transport::LocalDevice device, std::string_view patch, int64_t version) override;
+  void on_report_unknown(transport::LocalDevice device, std::string_view patch) override;
+  // backend::BackendObserver
+  void on_patch_sent(backend::FollowId follow, MonoTime at) override;
+  void on_patch_accepted(backend::FollowId follow, uint32_t device, int64_t version, std::string_view desired, bool replaced,
+                         MonoTime at) override;
+  void on_patch_failed(backend::FollowId follow, uint32_t device, std::string_view desired, bool unknown) override;
+
+  static device::DevicePool::Config pool_config(const Config& config);
+  static backend::BackendPool::Config backend_config(const Config& config);
+
+  Config config_;
+  const Clock& clock_;
+  const FleetPlan& plan_;
+  metrics::ShardRecorder recorder_;
+  net::ShardIo io_;
+  TimerWheel wheel_;
+  uint32_t backend_timers_, slot_timers_;
+  device::DevicePool devices_;
+  backend::BackendPool backends_;
+  Correlator correlator_;
+  Oracle oracle_;
+  net::SteadyTimer timer_;
+  MonoTime timer_at_ = MonoTime::max();
+
+  std::vector<Source> sources_;
+  std::vector<Closed> closed_;
+  std::vector<Cut> cuts_;  // sorted, next one last
+  std::vector<std::vector<Closed*>> closed_by_stream_;
+  std::string id_scratch_;
+  Findings findings_;
+  MonoTime accounted_at_{};
+  Nanos cpu_accounted_{0};
+  uint64_t bytes_in_accounted_ = 0, bytes_out_accounted_ = 0;
+  bool stopping_ = false;
+  std::atomic<uint32_t> open_work_{0}, open_slots_{0};
+};
+
+}  // namespace twinstorm::run
