@@ -30,9 +30,9 @@ struct TextOptions {
 /// with a newline. Control and direction-changing characters of names and messages are printed as `\u{202E}`.
 std::string render_text(const metrics::LoadedRun& run, const TextOptions& options = {});
 
-/// JUnit XML: suite `validity` (one case), suite `slos` (one case each), suite `invariants` (one case each). Undecided is
-/// a failure; an invariant that was not checked is skipped; in an INVALID run what would have passed is skipped, because
-/// a number never passes an invalid run.
+/// JUnit XML: suite `validity` (one case), suite `slos` (one case each), suite `invariants` (one case each). Undecided
+/// is a failure; an invariant that was not checked is skipped; in an INVALID run what would have passed is skipped,
+/// because a number never passes an invalid run.
 std::string render_junit(const metrics::LoadedRun& run);
 
 /// `summary.json` as it was recorded (schema `twinstorm/summary/1`), indented by two, newline at the end.

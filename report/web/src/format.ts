@@ -15,11 +15,11 @@ export function significant(value: number, digits = 3): string {
   return rounded.toLocaleString("en-US", { maximumFractionDigits: decimals });
 }
 
-/** A duration: µs below one millisecond, ms below one second, s below two minutes, then min and s. */
+/** A duration: us below one millisecond, ms below one second, s below two minutes, then min and s. */
 export function duration(seconds: number | null | undefined): string {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
   const size = Math.abs(seconds);
-  if (size > 0 && size < 0.0009995) return `${significant(seconds * 1e6)} µs`;
+  if (size > 0 && size < 0.0009995) return `${significant(seconds * 1e6)} us`;
   if (size < 0.9995) return `${significant(seconds * 1e3)} ms`;
   if (size < 119.5) return `${significant(seconds)} s`;
   const whole = Math.round(size);

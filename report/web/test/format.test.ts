@@ -18,7 +18,7 @@ describe("numbers carry separators and three significant digits", () => {
 describe("durations change their unit where people do", () => {
   it.each([
     [0, "0 ms"],
-    [0.000412, "412 µs"],
+    [0.000412, "412 us"],
     [0.0482, "48.2 ms"],
     [0.9994, "999 ms"],
     [0.9996, "1 s"],

@@ -1,0 +1,549 @@
+#include "report/html/page_data.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "metrics/op.hpp"
+#include "metrics/slo.hpp"
+#include "report/html/curve.hpp"
+#include "report/report.hpp"
+#include "report/wording.hpp"
+#include "sim/base/units.hpp"
+
+namespace twinstorm::report {
+
+namespace {
+
+using metrics::HistogramSnapshot;
+using metrics::IntervalSnapshot;
+using metrics::LatencyRecord;
+using metrics::LoadedRun;
+using metrics::OperationRecord;
+using metrics::SloStatistic;
+using Json = nlohmann::json;
+
+constexpr int kDigits = 4;
+constexpr size_t kScenarioTextMax = 100'000;
+constexpr size_t kMarksMax = 60;
+constexpr size_t kEventsMax = 500;
+
+Json number(std::optional<double> value) { return value ? Json(round_significant(*value, kDigits)) : Json(nullptr); }
+
+Json series(const std::vector<std::optional<double>>& values) {
+  Json list = Json::array();
+  for (const auto& value : values) list.push_back(number(value));
+  return list;
+}
+
+/// Samples for the lines of the page, one for each interval of the run, thinned to `kMaxSeriesPoints`.
+class Timeline {
+ public:
+  explicit Timeline(const std::vector<IntervalSnapshot>& snapshots)
+      : snapshots_{snapshots}, per_point_{values_per_point(snapshots.size(), kMaxSeriesPoints)} {}
+
+  template <class Fn>
+  Json line(Thinning thinning, Fn&& value) const {
+    return series(thin(snapshots_.size(), per_point_, thinning,
+                       [&](size_t i) -> std::optional<double> { return value(snapshots_[i]); }));
+  }
+
+  Json time() const {
+    Json list = Json::array();
+    for (size_t i = 0; i < snapshots_.size(); i += per_point_) {
+      const auto last = std::min(snapshots_.size(), i + per_point_) - 1;
+      list.push_back(std::round(snapshots_[last].at_seconds * 1000) / 1000);
+    }
+    return list;
+  }
+
+  double seconds_per_point() const {
+    if (per_point_ == 1 || snapshots_.empty()) return 1;
+    return std::round(static_cast<double>(per_point_) * snapshots_.back().at_seconds /
+                      static_cast<double>(snapshots_.size()) * 10) /
+           10;
+  }
+
+  /// Names of the streams in the order of the run.
+  std::vector<std::string> stream_names() const {
+    std::vector<std::string> names;
+    if (!snapshots_.empty()) {
+      for (const auto& stream : snapshots_.front().streams) names.push_back(stream.name);
+    }
+    return names;
+  }
+
+ private:
+  const std::vector<IntervalSnapshot>& snapshots_;
+  size_t per_point_;
+};
+
+double per_second(uint64_t count, const IntervalSnapshot& at) {
+  return at.seconds > 0 ? static_cast<double>(count) / at.seconds : 0;
+}
+
+Json latency(const LatencyRecord& record, const HistogramSnapshot& histogram) {
+  if (record.count == 0) return nullptr;
+  const auto curve = distribution_curve(histogram);
+  Json quantile = Json::array();
+  Json value = Json::array();
+  for (size_t i = 0; i < curve.quantile.size(); ++i) {
+    // Full digits: 0.9999 and 0.99999 are different places.
+    quantile.push_back(std::round(curve.quantile[i] * 1e9) / 1e9);
+    value.push_back(number(curve.seconds[i]));
+  }
+  return {{"count", record.count},       {"mean", number(record.mean)}, {"p50", number(record.p50)},
+          {"p90", number(record.p90)},   {"p95", number(record.p95)},   {"p99", number(record.p99)},
+          {"p999", number(record.p999)}, {"max", number(record.max)},   {"quantile", std::move(quantile)},
+          {"value", std::move(value)}};
+}
+
+Json counts(const OperationRecord& op) {
+  return {{"asked", op.asked},
+          {"sent", op.sent},
+          {"acknowledged", op.acknowledged},
+          {"failed", op.failed},
+          {"timedOut", op.timed_out},
+          {"dropped", op.dropped},
+          {"inFlight", op.in_flight},
+          {"ratePerSecond", round_significant(op.rate_per_second, kDigits)}};
+}
+
+/// The tightest latency objective that `concerns` accepts: drawn as a line into the chart of what it limits.
+template <class Fn>
+Json latency_limit(const LoadedRun& run, Fn&& concerns) {
+  Json limit = nullptr;
+  double tightest = 0;
+  for (const auto& slo : run.record.slos) {
+    const auto spec = metrics::parse_slo(slo.slo);
+    if (!spec || slo.unit != "seconds" || spec->service || !concerns(*spec)) continue;
+    if (limit.is_null() || spec->threshold < tightest) {
+      tightest = spec->threshold;
+      limit = {{"value", tightest},
+               {"label", fmt::format("objective: {} {}", to_string(spec->statistic), target_text(slo))}};
+    }
+  }
+  return limit;
+}
+
+/// Operations in the order of their life (connect first), not of the alphabet.
+std::vector<std::string> operation_order(const LoadedRun& run) {
+  std::vector<std::string> order;
+  for (size_t i = 0; i < metrics::kOpKindCount; ++i) {
+    std::string kind{to_string(static_cast<metrics::OpKind>(i))};
+    if (run.record.operations.contains(kind)) order.push_back(std::move(kind));
+  }
+  for (const auto& [kind, op] : run.record.operations) {
+    if (std::find(order.begin(), order.end(), kind) == order.end()) order.push_back(kind);
+  }
+  return order;
+}
+
+Json streams(const LoadedRun& run, const Timeline& timeline) {
+  std::vector<std::pair<std::string, std::string>> kind_of;  // stream -> operation, in the run's order
+  std::vector<std::string> names = timeline.stream_names();
+  for (const auto& kind : operation_order(run)) {
+    for (const auto& [stream, record] : run.record.operations.at(kind).streams) {
+      kind_of.emplace_back(stream, kind);
+      if (std::find(names.begin(), names.end(), stream) == names.end()) names.push_back(stream);
+    }
+  }
+  Json list = Json::array();
+  for (const auto& name : names) {
+    const auto found = std::find_if(kind_of.begin(), kind_of.end(), [&](const auto& p) { return p.first == name; });
+    if (found == kind_of.end()) continue;
+    const auto& kind = found->second;
+    const auto whole = over_all_phases(run.record, kind, name);
+    Json entry = counts(whole);
+    entry["name"] = name;
+    entry["operation"] = kind;
+    entry["note"] = delivery_note(whole);
+    entry["delivered"] = delivered(whole);
+    entry["limit"] = latency_limit(run, [&](const metrics::SloSpec& spec) {
+      return (spec.metric == metrics::SloMetric::operation && spec.operation && to_string(*spec.operation) == kind) ||
+             (spec.metric == metrics::SloMetric::stream && spec.stream == name);
+    });
+    const auto in = [&name](const IntervalSnapshot& at) -> const IntervalSnapshot::Stream* {
+      const auto it = std::find_if(at.streams.begin(), at.streams.end(), [&](const auto& s) { return s.name == name; });
+      return it == at.streams.end() ? nullptr : &*it;
+    };
+    const auto rate = [&](auto count) {
+      return timeline.line(Thinning::mean, [&](const IntervalSnapshot& at) -> std::optional<double> {
+        const auto* stream = in(at);
+        return stream == nullptr ? 0 : per_second(count(*stream), at);
+      });
+    };
+    const auto percentile = [&](auto pick) {
+      return timeline.line(Thinning::largest, [&](const IntervalSnapshot& at) -> std::optional<double> {
+        const auto* stream = in(at);
+        if (stream == nullptr || stream->intended.count == 0) return std::nullopt;
+        return to_seconds(pick(*stream));
+      });
+    };
+    using Stream = IntervalSnapshot::Stream;
+    entry["askedRate"] = rate([](const Stream& s) { return s.asked; });
+    entry["acknowledgedRate"] = rate([](const Stream& s) { return s.acknowledged; });
+    entry["lostRate"] = rate([](const Stream& s) { return s.failed + s.timed_out + s.dropped; });
+    entry["intendedP50"] = percentile([](const Stream& s) { return s.intended.p50; });
+    entry["intendedP99"] = percentile([](const Stream& s) { return s.intended.p99; });
+    entry["serviceP50"] = percentile([](const Stream& s) { return s.service.p50; });
+    entry["serviceP99"] = percentile([](const Stream& s) { return s.service.p99; });
+    list.push_back(std::move(entry));
+  }
+  return list;
+}
+
+Json operations(const LoadedRun& run) {
+  Json list = Json::array();
+  for (const auto& kind : operation_order(run)) {
+    const auto& record = run.record.operations.at(kind);
+    HistogramSnapshot intended;
+    HistogramSnapshot service;
+    Json names = Json::array();
+    for (const auto& [stream, op] : record.streams) {
+      names.push_back(stream);
+      intended.add(run.histogram(stream + ".intended"));
+      service.add(run.histogram(stream + ".service"));
+    }
+    Json phases = Json::array();
+    for (const auto& phase : run.record.phases) {
+      const auto op = phase.operations.find(kind);
+      if (op == phase.operations.end() || op->second.asked == 0) continue;
+      Json row = counts(op->second);
+      row["name"] = phase.name;
+      row["recorded"] = phase.recorded;
+      row["p50"] = number(op->second.intended.p50);
+      row["p99"] = number(op->second.intended.p99);
+      row["max"] = number(op->second.intended.max);
+      phases.push_back(std::move(row));
+    }
+    Json entry = counts(record);
+    entry["name"] = kind;
+    entry["streams"] = std::move(names);
+    entry["intended"] = latency(record.intended, intended);
+    entry["service"] = latency(record.service, service);
+    entry["phases"] = std::move(phases);
+    list.push_back(std::move(entry));
+  }
+  return list;
+}
+
+Json convergence(const LoadedRun& run, const Timeline& timeline) {
+  const auto& c = run.record.convergence;
+  bool any = c.started > 0;
+  for (const auto& phase : run.record.phases) any = any || phase.convergence.started > 0;
+  if (!any) return nullptr;
+  const auto leg = [&](std::string_view name, const LatencyRecord& record) {
+    return latency(record, run.histogram(fmt::format("convergence.{}", name)));
+  };
+  const auto percentile = [&](auto pick) {
+    return timeline.line(Thinning::largest, [&](const IntervalSnapshot& at) -> std::optional<double> {
+      if (at.convergence.total.count == 0) return std::nullopt;
+      return to_seconds(pick(at.convergence));
+    });
+  };
+  using Interval = IntervalSnapshot::Convergence;
+  return {{"started", c.started},
+          {"applied", c.applied},
+          {"superseded", c.superseded},
+          {"lost", c.lost},
+          {"unconverged", c.unconverged},
+          {"failed", c.failed},
+          {"open", c.open},
+          {"duplicate", c.duplicate},
+          {"reordered", c.reordered},
+          {"backlogMax", c.backlog_max},
+          {"total", leg("total", c.total)},
+          {"system", leg("system", c.system)},
+          {"patch", leg("patch", c.patch)},
+          {"delivery", leg("delivery", c.delivery)},
+          {"apply", leg("apply", c.apply)},
+          {"acknowledge", leg("acknowledge", c.acknowledge)},
+          {"limit", latency_limit(run, [](const auto& s) { return s.metric == metrics::SloMetric::convergence; })},
+          {"backlog", timeline.line(Thinning::largest,
+                                    [](const IntervalSnapshot& at) -> std::optional<double> {
+                                      return static_cast<double>(at.convergence.backlog);
+                                    })},
+          {"p50", percentile([](const Interval& i) { return i.total.p50; })},
+          {"p99", percentile([](const Interval& i) { return i.total.p99; })}};
+}
+
+Json devices(const LoadedRun& run, const Timeline& timeline) {
+  const auto& d = run.record.devices;
+  const auto gauge = [&](Thinning thinning, auto pick) {
+    return timeline.line(thinning, [&](const IntervalSnapshot& at) -> std::optional<double> { return pick(at); });
+  };
+  Json reasons = Json::array();
+  for (const auto& [reason, count] : d.reconnect_reasons) reasons.push_back({reason, count});
+  return {{"target", d.target},
+          {"connected", d.connected},
+          {"connectedMax", d.connected_max},
+          {"reconnects", d.reconnects},
+          {"reasons", std::move(reasons)},
+          {"online", gauge(Thinning::smallest, [](const auto& at) { return at.devices.online; })},
+          {"connecting", gauge(Thinning::largest, [](const auto& at) { return at.devices.connecting; })},
+          {"waiting", gauge(Thinning::largest, [](const auto& at) { return at.devices.waiting; })},
+          {"offline", gauge(Thinning::largest, [](const auto& at) { return at.devices.offline; })},
+          {"reconnectRate", gauge(Thinning::mean, [](const auto& at) { return per_second(at.reconnects, at); })}};
+}
+
+Json error_rates(const LoadedRun& run, const Timeline& timeline) {
+  Json list = Json::array();
+  for (size_t i = 0; i < metrics::kErrorClassCount; ++i) {
+    if (std::none_of(run.series.begin(), run.series.end(), [&](const auto& at) { return at.errors[i] > 0; })) continue;
+    list.push_back({to_string(static_cast<metrics::ErrorClass>(i)),
+                    timeline.line(Thinning::mean, [&](const IntervalSnapshot& at) -> std::optional<double> {
+                      return per_second(at.errors[i], at);
+                    })});
+  }
+  return list;
+}
+
+Json ledger(const LoadedRun& run) {
+  Json list = Json::array();
+  for (const auto& kind : operation_order(run)) {
+    const auto op = over_all_phases(run.record, kind);
+    Json row = counts(op);
+    row["name"] = kind;
+    row["notStarted"] = op.not_started;
+    row["balanced"] = op.sent == op.acknowledged + op.failed + op.timed_out + op.in_flight &&
+                      op.asked == op.sent + op.dropped + op.not_started;
+    list.push_back(std::move(row));
+  }
+  return list;
+}
+
+Json hub(const LoadedRun& run) {
+  if (!run.record.hub || !run.record.hub->comparison.checked) {
+    return {{"compared", false},
+            {"matches", false},
+            {"note", "The target gives no counts of its own to compare with."},
+            {"rows", Json::array()}};
+  }
+  const auto& comparison = run.record.hub->comparison;
+  Json rows = Json::array();
+  for (const auto& row : comparison.rows) rows.push_back({{"name", row.name}, {"run", row.run}, {"hub", row.hub}});
+  return {{"compared", true},
+          {"matches", comparison.matches()},
+          {"note", "The hub counts what it answered, the run what it got answered; both over the whole run."},
+          {"rows", std::move(rows)}};
+}
+
+using Pairs = std::vector<std::pair<std::string, std::string>>;
+
+Json to_pairs(const Pairs& pairs) {
+  Json list = Json::array();
+  for (const auto& [label, text] : pairs) list.push_back({label, text});
+  return list;
+}
+
+Json generator(const LoadedRun& run, const Timeline& timeline) {
+  const auto& g = run.record.generator;
+  const double duration = run.record.run.duration_seconds;
+  Pairs figures;
+  figures.emplace_back("CPU time", duration > 0 ? fmt::format("{} ({:.2f} cores on average)",
+                                                              duration_text(g.cpu_seconds), g.cpu_seconds / duration)
+                                                : duration_text(g.cpu_seconds));
+  if (!g.busy_shares.empty()) {
+    figures.emplace_back(
+        "Busy share of the busiest event loop",
+        fmt::format("{} (of {})", percent_text(*std::max_element(g.busy_shares.begin(), g.busy_shares.end())),
+                    counted(g.busy_shares.size(), "loop", "loops")));
+  }
+  figures.emplace_back("Schedule lag",
+                       fmt::format("p50 {}, p99 {}, largest {}", duration_text(g.schedule_lag.p50),
+                                   duration_text(g.schedule_lag.p99), duration_text(g.schedule_lag.max)));
+  figures.emplace_back("Dropped before sending", percent_text(g.dropped_share));
+  figures.emplace_back("Resident memory at the end", format_size(g.resident_bytes));
+  if (g.heap_bytes_per_device) {
+    figures.emplace_back("Heap per device",
+                         format_size(static_cast<ByteCount>(std::max(0.0, *g.heap_bytes_per_device))));
+  }
+  figures.emplace_back("Received and sent",
+                       fmt::format("{} and {}", format_size(g.bytes_in), format_size(g.bytes_out)));
+  for (const auto& worker : run.record.workers) {
+    figures.emplace_back(fmt::format("Worker {}", printable(worker.name, 60)),
+                         fmt::format("{}, CPU {}{}", counted(worker.devices, "device", "devices"),
+                                     duration_text(worker.cpu_seconds), worker.lost ? ", LOST" : ""));
+  }
+  const auto lag_limit = latency_limit(run, [](const auto& s) { return s.metric == metrics::SloMetric::schedule_lag; });
+  return {{"figures", to_pairs(figures)},
+          {"cpu", timeline.line(Thinning::largest, [](const IntervalSnapshot& at) { return at.cpu_share; })},
+          {"busy", timeline.line(Thinning::largest,
+                                 [](const IntervalSnapshot& at) -> std::optional<double> {
+                                   if (at.busy_shares.empty()) return std::nullopt;
+                                   return *std::max_element(at.busy_shares.begin(), at.busy_shares.end());
+                                 })},
+          {"resident", timeline.line(Thinning::largest,
+                                     [](const IntervalSnapshot& at) -> std::optional<double> {
+                                       if (!at.resident_bytes) return std::nullopt;
+                                       return static_cast<double>(*at.resident_bytes);
+                                     })},
+          {"lagP99", timeline.line(Thinning::largest,
+                                   [](const IntervalSnapshot& at) -> std::optional<double> {
+                                     if (at.schedule_lag.count == 0) return std::nullopt;
+                                     return to_seconds(at.schedule_lag.p99);
+                                   })},
+          {"lag", latency(g.schedule_lag, run.histogram("scheduleLag"))},
+          {"limit", lag_limit}};
+}
+
+/// `cpuModel` -> `Cpu model`.
+std::string spaced(std::string_view key) {
+  std::string text;
+  for (const char c : key) {
+    const auto letter = static_cast<unsigned char>(c);
+    if (std::isupper(letter) != 0 && !text.empty()) text += ' ';
+    text += static_cast<char>(text.empty() ? std::toupper(letter) : std::tolower(letter));
+  }
+  return text;
+}
+
+void flatten(const Json& value, const std::string& label, Pairs& into) {
+  constexpr size_t kEnvironmentMax = 60;
+  if (into.size() >= kEnvironmentMax) return;
+  if (value.is_object()) {
+    for (const auto& [key, member] : value.items()) {
+      flatten(member, label.empty() ? spaced(key) : fmt::format("{}: {}", label, spaced(key)), into);
+    }
+  } else if (value.is_string()) {
+    into.emplace_back(label, value.get<std::string>());
+  } else if (value.is_number_unsigned()) {
+    into.emplace_back(label, format_count(value.get<uint64_t>()));
+  } else {
+    into.emplace_back(label, value.dump());
+  }
+}
+
+Json environment(const LoadedRun& run) {
+  Pairs pairs;
+  const auto env = Json::parse(run.env_json, nullptr, false);
+  if (env.is_object()) flatten(env, {}, pairs);
+  return to_pairs(pairs);
+}
+
+Json setup(const LoadedRun& run) {
+  const auto& record = run.record;
+  Pairs pairs;
+  pairs.emplace_back(
+      "Target", record.run.target == "embedded" ? "embedded hub, its own process on this machine" : record.run.target);
+  pairs.emplace_back("Devices", format_count(record.devices.target));
+  pairs.emplace_back("Duration", fmt::format("{}, of which {} recorded", duration_text(record.run.duration_seconds),
+                                             duration_text(record.run.recorded_seconds)));
+  for (const auto& kind : operation_order(run)) {
+    const auto& op = record.operations.at(kind);
+    if (op.asked > 0 && record.run.recorded_seconds > 0) {
+      pairs.emplace_back(
+          fmt::format("Asked of {}", kind),
+          fmt::format("{} on average", format_rate(Rate{static_cast<double>(op.asked) / record.run.recorded_seconds})));
+    }
+  }
+  if (record.hub) {
+    std::string text;
+    if (record.hub->cpu_seconds) text += fmt::format("CPU {}", duration_text(record.hub->cpu_seconds));
+    if (record.hub->resident_bytes) {
+      text += fmt::format("{}resident memory {}", text.empty() ? "" : ", ", format_size(*record.hub->resident_bytes));
+    }
+    if (!text.empty()) pairs.emplace_back("The hub used", text);
+  }
+  return to_pairs(pairs);
+}
+
+}  // namespace
+
+Json page_data(const LoadedRun& run) {
+  const auto& record = run.record;
+  const Timeline timeline{run.series};
+
+  Json phases = Json::array();
+  for (const auto& phase : record.phases) {
+    phases.push_back({{"name", phase.name},
+                      {"start", round_significant(phase.start_seconds, 7)},
+                      {"end", round_significant(phase.start_seconds + phase.duration_seconds, 7)},
+                      {"recorded", phase.recorded},
+                      {"note", phase.note}});
+  }
+  Json marks = Json::array();
+  Json events = Json::array();
+  for (const auto& event : run.events) {
+    const bool marked = event.kind == "storm" || event.kind == "signal" || event.kind == "error";
+    if (marked && marks.size() < kMarksMax) marks.push_back({{"at", event.at_seconds}, {"text", event.text}});
+    if (events.size() < kEventsMax) {
+      events.push_back({{"at", event.at_seconds}, {"kind", event.kind}, {"text", event.text}});
+    }
+  }
+  Json slos = Json::array();
+  for (const auto& slo : record.slos) {
+    slos.push_back({{"text", slo.slo},
+                    {"during", judged_over(slo)},
+                    {"target", target_text(slo)},
+                    {"actual", actual_text(slo)},
+                    {"samples", slo.samples},
+                    {"status", slo.status},
+                    {"detail", slo.detail}});
+  }
+  Json invariants = Json::array();
+  for (const auto& invariant : record.invariants) {
+    invariants.push_back({{"name", invariant.name},
+                          {"status", to_string(invariant.status)},
+                          {"detail", invariant.detail},
+                          {"examples", invariant.examples}});
+  }
+  Json errors = Json::array();
+  for (const auto& error : record.errors) {
+    errors.push_back({{"operation", error.operation},
+                      {"stream", error.stream},
+                      {"errorClass", error.error},
+                      {"count", error.count},
+                      {"first", error.first_seconds},
+                      {"last", error.last_seconds}});
+  }
+  Json commands = Json::array();
+  if (!record.run.command.empty()) {
+    commands.push_back({{"label", "The same run once more, from the same seed:"}, {"text", record.run.command}});
+  }
+  return {{"schema", "twinstorm/page/1"},
+          {"verdict",
+           {{"status", to_string(record.verdict.status)},
+            {"exitCode", record.verdict.exit_code},
+            {"reading", reading(record)},
+            {"reasons", record.verdict.reasons}}},
+          {"run",
+           {{"id", record.run.id},
+            {"scenario", record.run.scenario},
+            {"description", record.run.description},
+            {"seed", std::to_string(record.run.seed)},
+            {"startedAt", record.run.started_at},
+            {"durationSeconds", record.run.duration_seconds},
+            {"version", record.run.version}}},
+          {"commands", std::move(commands)},
+          {"setup", setup(run)},
+          {"environment", environment(run)},
+          {"scenarioText", run.resolved_yaml.size() <= kScenarioTextMax ? run.resolved_yaml : std::string{}},
+          {"phases", std::move(phases)},
+          {"marks", std::move(marks)},
+          {"events", std::move(events)},
+          {"eventsTotal", run.events.size()},
+          {"slos", std::move(slos)},
+          {"invariants", std::move(invariants)},
+          {"time", timeline.time()},
+          {"pointSeconds", timeline.seconds_per_point()},
+          {"streams", streams(run, timeline)},
+          {"operations", operations(run)},
+          {"convergence", convergence(run, timeline)},
+          {"devices", devices(run, timeline)},
+          {"errors", std::move(errors)},
+          {"errorRates", error_rates(run, timeline)},
+          {"ledger", ledger(run)},
+          {"ledgerHolds", record.ledger.holds},
+          {"hub", hub(run)},
+          {"generator", generator(run, timeline)}};
+}
+
+}  // namespace twinstorm::report
