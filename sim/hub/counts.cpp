@@ -1,0 +1,125 @@
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "sim/hub/hub.hpp"
+
+namespace twinstorm::hub {
+
+const std::vector<HubCountField>& hub_count_fields() {
+  using C = HubCounts;
+  static const std::vector<HubCountField> fields = {
+      {"connectsAccepted", "twinstorm_hub_connects_accepted_total", "MQTT connections answered with CONNACK 0.",
+       &C::connects_accepted, false},
+      {"connectsRefused", "twinstorm_hub_connects_refused_total",
+       "MQTT connections refused or closed before an acceptable CONNECT.", &C::connects_refused, false},
+      {"disconnects", "twinstorm_hub_disconnects_total", "Ends of accepted MQTT connections.", &C::disconnects, false},
+      {"disconnectsClient", "twinstorm_hub_disconnects_client_total", "Ended by the device.", &C::disconnects_client,
+       false},
+      {"disconnectsKeepAlive", "twinstorm_hub_disconnects_keep_alive_total",
+       "Ended because the device was silent for 1.5 times its keep-alive.", &C::disconnects_keep_alive, false},
+      {"disconnectsTakeOver", "twinstorm_hub_disconnects_take_over_total",
+       "Ended by a newer connection of the same identity.", &C::disconnects_take_over, false},
+      {"disconnectsProtocol", "twinstorm_hub_disconnects_protocol_total",
+       "Ended because of a malformed, oversized or forbidden packet.", &C::disconnects_protocol, false},
+      {"disconnectsSlowReader", "twinstorm_hub_disconnects_slow_reader_total",
+       "Ended because the device did not read what was sent to it.", &C::disconnects_slow_reader, false},
+      {"disconnectsHub", "twinstorm_hub_disconnects_hub_total",
+       "Ended by the hub: identity deleted or disabled, or shutdown.", &C::disconnects_hub, false},
+      {"twinGets", "twinstorm_hub_twin_gets_total", "Twin GETs of devices answered 200.", &C::twin_gets, false},
+      {"twinGetsRefused", "twinstorm_hub_twin_gets_refused_total", "Twin GETs of devices answered with an error.",
+       &C::twin_gets_refused, false},
+      {"reportedPatches", "twinstorm_hub_reported_patches_total", "Reported-property patches accepted.",
+       &C::reported_patches, false},
+      {"reportedPatchesRefused", "twinstorm_hub_reported_patches_refused_total",
+       "Reported-property patches answered with an error.", &C::reported_patches_refused, false},
+      {"telemetryMessages", "twinstorm_hub_telemetry_messages_total", "Device-to-cloud messages accepted.",
+       &C::telemetry_messages, false},
+      {"telemetryBytes", "twinstorm_hub_telemetry_bytes_total", "Payload bytes of the accepted messages.",
+       &C::telemetry_bytes, false},
+      {"desiredNotificationsSent", "twinstorm_hub_desired_notifications_sent_total",
+       "Desired-property notifications written to subscribed devices.", &C::desired_notifications_sent, false},
+      {"subscribes", "twinstorm_hub_subscribes_total", "SUBSCRIBE packets accepted.", &C::subscribes, false},
+      {"unsubscribes", "twinstorm_hub_unsubscribes_total", "UNSUBSCRIBE packets accepted.", &C::unsubscribes, false},
+      {"pings", "twinstorm_hub_pings_total", "PINGREQ packets answered.", &C::pings, false},
+      {"desiredPatches", "twinstorm_hub_desired_patches_total",
+       "Twin PATCHes of the service with desired properties, accepted.", &C::desired_patches, false},
+      {"tagsPatches", "twinstorm_hub_tags_patches_total", "Twin PATCHes of the service with tags only, accepted.",
+       &C::tags_patches, false},
+      {"twinPatchesRefused", "twinstorm_hub_twin_patches_refused_total",
+       "Twin PATCHes of the service answered with an error.", &C::twin_patches_refused, false},
+      {"twinReplaces", "twinstorm_hub_twin_replaces_total", "Twin PUTs of the service accepted.", &C::twin_replaces,
+       false},
+      {"twinReplacesRefused", "twinstorm_hub_twin_replaces_refused_total",
+       "Twin PUTs of the service answered with an error.", &C::twin_replaces_refused, false},
+      {"twinReads", "twinstorm_hub_twin_reads_total", "Twin GETs of the service answered 200.", &C::twin_reads, false},
+      {"twinReadsRefused", "twinstorm_hub_twin_reads_refused_total", "Twin GETs of the service answered with an error.",
+       &C::twin_reads_refused, false},
+      {"queries", "twinstorm_hub_queries_total", "Query pages answered 200.", &C::queries, false},
+      {"queriesRefused", "twinstorm_hub_queries_refused_total", "Query requests answered with an error.",
+       &C::queries_refused, false},
+      {"registryReads", "twinstorm_hub_registry_reads_total", "Identity reads, lists and statistics answered.",
+       &C::registry_reads, false},
+      {"registryWrites", "twinstorm_hub_registry_writes_total",
+       "Identities created, replaced or deleted; a bulk request counts each entry.", &C::registry_writes, false},
+      {"registryRefused", "twinstorm_hub_registry_refused_total", "Registry requests or bulk entries refused.",
+       &C::registry_refused, false},
+      {"unauthorized", "twinstorm_hub_unauthorized_total", "HTTP requests answered 401.", &C::unauthorized, false},
+      {"preconditionFailed", "twinstorm_hub_precondition_failed_total", "Requests of either side answered 412.",
+       &C::precondition_failed, false},
+      {"httpRequests", "twinstorm_hub_http_requests_total", "HTTP requests answered.", &C::http_requests, false},
+      {"http2xx", "twinstorm_hub_http_2xx_total", "HTTP answers with a status of 200 to 299.", &C::http_2xx, false},
+      {"http3xx", "twinstorm_hub_http_3xx_total", "HTTP answers with a status of 300 to 399.", &C::http_3xx, false},
+      {"http4xx", "twinstorm_hub_http_4xx_total", "HTTP answers with a status of 400 to 499.", &C::http_4xx, false},
+      {"http5xx", "twinstorm_hub_http_5xx_total", "HTTP answers with a status of 500 to 599.", &C::http_5xx, false},
+      {"httpConnections", "twinstorm_hub_http_connections_total", "HTTP connections accepted.", &C::http_connections,
+       false},
+      {"mqttBytesIn", "twinstorm_hub_mqtt_bytes_in_total", "Bytes read from MQTT connections.", &C::mqtt_bytes_in,
+       false},
+      {"mqttBytesOut", "twinstorm_hub_mqtt_bytes_out_total", "Bytes written to MQTT connections.", &C::mqtt_bytes_out,
+       false},
+      {"httpBytesIn", "twinstorm_hub_http_bytes_in_total", "Bytes read from HTTP connections.", &C::http_bytes_in,
+       false},
+      {"httpBytesOut", "twinstorm_hub_http_bytes_out_total", "Bytes written to HTTP connections.", &C::http_bytes_out,
+       false},
+      {"connectedDevices", "twinstorm_hub_connected_devices", "Identities with a live MQTT connection.",
+       &C::connected_devices, true},
+      {"registeredDevices", "twinstorm_hub_registered_devices", "Device identities in the registry.",
+       &C::registered_devices, true},
+  };
+  return fields;
+}
+
+HubCounts& HubCounts::operator+=(const HubCounts& other) {
+  for (const HubCountField& field : hub_count_fields()) this->*field.member += other.*field.member;
+  return *this;
+}
+
+std::string to_json(const HubCounts& counts) {
+  std::string out = "{";
+  for (const HubCountField& field : hub_count_fields()) {
+    fmt::format_to(std::back_inserter(out), "{}\"{}\":{}", out.size() > 1 ? "," : "", field.json_name,
+                   counts.*field.member);
+  }
+  out += '}';
+  return out;
+}
+
+Result<HubCounts> parse_hub_counts(std::string_view json) {
+  const auto document = nlohmann::json::parse(json, nullptr, false);
+  if (!document.is_object()) {
+    return make_error(ErrorCode::invalid_argument, "the hub's counts are not a JSON object");
+  }
+  HubCounts counts;
+  for (const HubCountField& field : hub_count_fields()) {
+    const auto found = document.find(field.json_name);
+    if (found == document.end()) continue;
+    if (!found->is_number_unsigned()) {
+      return make_error(ErrorCode::invalid_argument,
+                        fmt::format("the hub's count '{}' is {}, not a whole number", field.json_name, found->dump()));
+    }
+    counts.*field.member = found->get<uint64_t>();
+  }
+  return counts;
+}
+
+}  // namespace twinstorm::hub

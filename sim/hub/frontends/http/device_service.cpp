@@ -1,0 +1,280 @@
+#include "sim/hub/frontends/http/device_service.hpp"
+
+#include <fmt/format.h>
+
+namespace twinstorm::hub {
+namespace {
+
+using Op = protocol::ServiceOperation;
+
+constexpr size_t kModulesMax = 50;  // service.md 4.1
+
+ServiceResult<DeviceRecord*> find_record(const ServiceCall& call, Shard& shard) {
+  DeviceRecord* record = shard.store().find(call.route.device_id, call.route.module_id);
+  if (record != nullptr) return record;
+  if (!call.route.module_id.empty() && shard.store().find(call.route.device_id, {}) != nullptr) {
+    return module_not_found(call.route.module_id);
+  }
+  return device_not_found(call.route.device_id);
+}
+
+ServiceAnswer twin_answer(DeviceRecord& record) {
+  ServiceAnswer answer;
+  answer.body = record.service_twin();
+  return answer;
+}
+
+ServiceAnswer identity_answer(const DeviceRecord& record, IdentityEcho echo) {
+  ServiceAnswer answer;
+  write_identity(record, echo, answer.body);
+  if (!record.is_module()) answer.etag = fmt::format("\"{}\"", record.twin.device_etag);
+  return answer;
+}
+
+ServiceResult<ServiceAnswer> get_twin(const ServiceCall& call, Shard& shard) {
+  const auto record = find_record(call, shard);
+  if (!record) return record.error();
+  shard.counts().add(&HubCounts::twin_reads);
+  return twin_answer(**record);
+}
+
+ServiceResult<void> check_if_match(const ServiceCall& call, const DeviceRecord& record) {
+  if (!call.if_match || twin::if_match_allows(record.twin, *call.if_match)) return {};
+  return twin::etag_mismatch(record.twin.device_id);
+}
+
+ServiceResult<ServiceAnswer> patch_twin_call(const ServiceCall& call, Shard& shard) {
+  const auto record = find_record(call, shard);
+  if (!record) return record.error();
+  if (auto match = check_if_match(call, **record); !match) return match.error();
+  const auto body = twin::parse_body(call.body);
+  if (!body) return body.error();
+  const auto with_desired = patch_twin(**record, *body, shard.wall_now());
+  if (!with_desired) return with_desired.error();
+  shard.counts().add(*with_desired ? &HubCounts::desired_patches : &HubCounts::tags_patches);
+  return twin_answer(**record);
+}
+
+ServiceResult<ServiceAnswer> replace_twin_call(const ServiceCall& call, Shard& shard) {
+  const auto record = find_record(call, shard);
+  if (!record) return record.error();
+  if (auto match = check_if_match(call, **record); !match) return match.error();
+  const auto body = twin::parse_body(call.body);
+  if (!body) return body.error();
+  const auto change = twin::replace_twin((*record)->twin, *body, shard.wall_now());
+  if (!change) return change.error();
+  (*record)->touch();
+  shard.counts().add(&HubCounts::twin_replaces);
+  if (!change->notification.empty() && (*record)->link != nullptr) {
+    (*record)->link->notify_desired((*record)->twin.desired.version, change->notification);
+  }
+  return twin_answer(**record);
+}
+
+ServiceResult<ServiceAnswer> put_identity(const ServiceCall& call, Shard& shard) {
+  const std::string& device_id = call.route.device_id;
+  const std::string& module_id = call.route.module_id;
+  const auto body = twin::parse_body(call.body);
+  if (!body) return body.error();
+  const auto request = parse_identity(*body, !module_id.empty());
+  if (!request) return request.error();
+  const twin::Value* named = body->find(module_id.empty() ? "deviceId" : "moduleId");
+  const std::string& expected = module_id.empty() ? device_id : module_id;
+  if (named != nullptr && (!named->is_string() || named->text() != expected)) {
+    return twin::argument_invalid(fmt::format("the id in the body is not the id in the path, '{}'", expected));
+  }
+  // An empty value asks for a creation, as no value does (service.md 3.2).
+  const bool create = !call.if_match || call.if_match->empty() || *call.if_match == "\"\"";
+  DeviceRecord* record = shard.store().find(device_id, module_id);
+  const WallTime now = shard.wall_now();
+  if (create) {
+    const auto created = register_device(shard, device_id, module_id, *request, now);
+    if (!created) return created.error();
+    return identity_answer(**created, IdentityEcho::created);
+  }
+  if (record == nullptr) return module_id.empty() ? device_not_found(device_id) : module_not_found(module_id);
+  if (!identity_etag_matches(*record, *call.if_match)) return identity_precondition_failed();
+  replace_identity(*record, *request, now);
+  if (record->twin.status == twin::DeviceStatus::disabled && record->link != nullptr) {
+    record->link->close(DeviceLink::CloseReason::hub);
+  }
+  shard.counts().add(&HubCounts::registry_writes);
+  return identity_answer(*record, IdentityEcho::stored);
+}
+
+ServiceResult<ServiceAnswer> get_identity(const ServiceCall& call, Shard& shard) {
+  const auto record = find_record(call, shard);
+  if (!record) return record.error();
+  shard.counts().add(&HubCounts::registry_reads);
+  return identity_answer(**record, IdentityEcho::stored);
+}
+
+ServiceResult<ServiceAnswer> delete_identity(const ServiceCall& call, Shard& shard) {
+  const auto record = find_record(call, shard);
+  if (!record) return record.error();
+  if (!call.if_match || call.if_match->empty()) {
+    return identity_precondition_failed("Etag missing, send If-Match with the ETag or *");
+  }
+  if (!identity_etag_matches(**record, *call.if_match)) return identity_precondition_failed();
+  unregister(shard, **record);
+  shard.counts().add(&HubCounts::registry_writes);
+  ServiceAnswer answer;
+  answer.status = 204;
+  return answer;
+}
+
+ServiceResult<ServiceAnswer> list_modules(const ServiceCall& call, Shard& shard) {
+  if (shard.store().find(call.route.device_id, {}) == nullptr) return device_not_found(call.route.device_id);
+  ServiceAnswer answer;
+  answer.body = "[";
+  for (const DeviceRecord* module : shard.store().modules_of(call.route.device_id)) {
+    if (answer.body.size() > 1) answer.body += ',';
+    write_identity(*module, IdentityEcho::stored, answer.body);
+  }
+  answer.body += ']';
+  shard.counts().add(&HubCounts::registry_reads);
+  return answer;
+}
+
+ServiceResult<ServiceAnswer> dispatch(const ServiceCall& call, Shard& shard) {
+  switch (call.route.operation) {
+    case Op::get_twin:
+      return get_twin(call, shard);
+    case Op::patch_twin:
+      return patch_twin_call(call, shard);
+    case Op::replace_twin:
+      return replace_twin_call(call, shard);
+    case Op::create_or_update_device:
+    case Op::create_or_update_module:
+      return put_identity(call, shard);
+    case Op::get_device:
+    case Op::get_module:
+      return get_identity(call, shard);
+    case Op::delete_device:
+    case Op::delete_module:
+      return delete_identity(call, shard);
+    case Op::list_modules:
+      return list_modules(call, shard);
+    default:
+      return not_implemented(call.route.operation);
+  }
+}
+
+}  // namespace
+
+ServiceError not_implemented(Op operation) {
+  return {501, 501'000, "NotImplemented",
+          fmt::format("this hub does not implement the operation {}", to_string(operation))};
+}
+
+void count_refusal(LiveCounts& counts, Op operation, int status) {
+  if (status == 401) counts.add(&HubCounts::unauthorized);
+  if (status == 412) counts.add(&HubCounts::precondition_failed);
+  switch (operation) {
+    case Op::get_twin:
+      counts.add(&HubCounts::twin_reads_refused);
+      break;
+    case Op::patch_twin:
+      counts.add(&HubCounts::twin_patches_refused);
+      break;
+    case Op::replace_twin:
+      counts.add(&HubCounts::twin_replaces_refused);
+      break;
+    case Op::query_devices:
+      counts.add(&HubCounts::queries_refused);
+      break;
+    case Op::create_or_update_device:
+    case Op::get_device:
+    case Op::delete_device:
+    case Op::list_devices:
+    case Op::bulk_devices:
+    case Op::device_statistics:
+    case Op::service_statistics:
+    case Op::create_or_update_module:
+    case Op::get_module:
+    case Op::delete_module:
+    case Op::list_modules:
+      counts.add(&HubCounts::registry_refused);
+      break;
+    default:
+      break;
+  }
+}
+
+ServiceAnswer error_answer(const ServiceError& error, Shard& shard) {
+  ServiceAnswer answer;
+  answer.status = error.status;
+  answer.error_name = error.name;
+  write_error_body(error, shard.make_hex_id(), shard.wall_now(), answer.body);
+  return answer;
+}
+
+bool concerns_one_device(Op operation) {
+  switch (operation) {
+    case Op::get_twin:
+    case Op::patch_twin:
+    case Op::replace_twin:
+    case Op::create_or_update_device:
+    case Op::get_device:
+    case Op::delete_device:
+    case Op::create_or_update_module:
+    case Op::get_module:
+    case Op::delete_module:
+    case Op::list_modules:
+      return true;
+    default:
+      return false;
+  }
+}
+
+ServiceAnswer serve_device(const ServiceCall& call, Shard& shard) {
+  auto answer = dispatch(call, shard);
+  if (answer) return std::move(*answer);
+  count_refusal(shard.counts(), call.route.operation, answer.error().status);
+  return error_answer(answer.error(), shard);
+}
+
+ServiceResult<DeviceRecord*> register_device(Shard& shard, std::string_view device_id, std::string_view module_id,
+                                             const IdentityRequest& request, WallTime now) {
+  if (auto valid = check_device_id(device_id); !valid) return valid.error();
+  if (!module_id.empty()) {
+    if (auto valid = check_device_id(module_id); !valid) return valid.error();
+    if (module_id.front() == '$') return twin::argument_invalid("module ids that begin with '$' are reserved");
+    if (shard.store().find(device_id, {}) == nullptr) return device_not_found(device_id);
+    if (shard.store().modules_of(device_id).size() >= kModulesMax) {
+      return ServiceError{413, 413'003, "TooManyModulesOnDevice",
+                          fmt::format("'{}' has {} modules already", device_id, kModulesMax)};
+    }
+  }
+  if (shard.store().find(device_id, module_id) != nullptr) {
+    return module_id.empty() ? device_already_exists(device_id) : module_already_exists(module_id);
+  }
+  RecordTable& table = module_id.empty() ? shard.store().devices : shard.store().modules;
+  DeviceRecord& record = table.insert(make_record(device_id, module_id, request, now));
+  if (module_id.empty()) shard.counts().add(&HubCounts::registered_devices);
+  shard.counts().add(&HubCounts::registry_writes);
+  return &record;
+}
+
+void unregister(Shard& shard, DeviceRecord& record) {
+  if (!record.is_module()) {
+    for (DeviceRecord* module : shard.store().modules_of(record.twin.device_id)) {
+      if (module->link != nullptr) module->link->close(DeviceLink::CloseReason::hub);
+    }
+    shard.counts().subtract(&HubCounts::registered_devices);
+  }
+  if (record.link != nullptr) record.link->close(DeviceLink::CloseReason::hub);
+  shard.store().erase(record);
+}
+
+ServiceResult<bool> patch_twin(DeviceRecord& record, const twin::Value& body, WallTime now) {
+  const auto change = twin::apply_service_patch(record.twin, body, now);
+  if (!change) return change.error();
+  record.touch();
+  if (!change->notification.empty() && record.link != nullptr) {
+    record.link->notify_desired(record.twin.desired.version, change->notification);
+  }
+  return change->desired_written;
+}
+
+}  // namespace twinstorm::hub

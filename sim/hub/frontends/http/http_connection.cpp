@@ -1,0 +1,235 @@
+#include "sim/hub/frontends/http/http_connection.hpp"
+
+#include <array>
+
+#include <fmt/format.h>
+
+#include "sim/hub/frontends/http/hub_service.hpp"
+#include "sim/protocol/encoding.hpp"
+
+namespace twinstorm::hub {
+namespace {
+
+std::optional<std::string> copy(std::optional<std::string_view> text) {
+  return text ? std::optional<std::string>{*text} : std::nullopt;
+}
+
+std::string_view path_of(std::string_view target) { return target.substr(0, target.find('?')); }
+
+uint64_t HubCounts::*status_counter(int status) {
+  if (status < 300) return &HubCounts::http_2xx;
+  if (status < 400) return &HubCounts::http_3xx;
+  return status < 500 ? &HubCounts::http_4xx : &HubCounts::http_5xx;
+}
+
+ServiceError route_error(const Error& error, std::string_view method, std::string_view target) {
+  switch (error.code) {
+    case ErrorCode::precondition_failed:
+      return method_not_allowed(method, path_of(target));
+    case ErrorCode::not_found:
+      return path_not_found(path_of(target));
+    default:
+      return http_refusal(400, error.message);
+  }
+}
+
+}  // namespace
+
+HttpConnection::HttpConnection(Shard& shard, net::TcpSocket socket, bool loopback)
+    : Connection{shard, std::move(socket), {&HubCounts::http_bytes_in, &HubCounts::http_bytes_out}},
+      parser_{http::Limits{.body_bytes_max = shard.config().max_body_bytes}},
+      since_{shard.mono_now()},
+      loopback_{loopback} {}
+
+void HttpConnection::on_start() {
+  shard().counts().add(&HubCounts::http_connections);
+  set_deadline(due());
+}
+
+size_t HttpConnection::on_bytes(std::string_view bytes) {
+  std::string& out = shard().http_scratch();
+  out.clear();
+  size_t taken = 0;
+  while (!closing_ && !waiting_ && taken < bytes.size()) {
+    if (parser_.at_message_start()) {
+      since_ = shard().mono_now();
+      continue_sent_ = false;
+    }
+    const http::FeedResult fed = parser_.feed(bytes.substr(taken));
+    taken += fed.consumed;
+    if (fed.status == http::ParseStatus::need_more) {
+      if (parser_.header_complete() && parser_.expects_continue() && !continue_sent_) {
+        http::append_continue(out);
+        continue_sent_ = true;
+      }
+      if (taken < bytes.size() && fed.consumed > 0) continue;
+      break;
+    }
+    if (fed.status == http::ParseStatus::error) {
+      closing_ = true;  // where the next message begins is unknown
+      answer(error_answer(http_refusal(parser_.error_status(), parser_.error().message), shard()), out);
+      break;
+    }
+    closing_ = !parser_.keep_alive();
+    on_request(out);
+    if (waiting_) break;
+    parser_.next();
+    since_ = shard().mono_now();
+  }
+  send(out);
+  if (waiting_) {
+    pause();
+  } else if (closing_) {
+    close_after_sending();
+    return bytes.size();
+  } else if (!closed() && !parser_.at_message_start()) {
+    set_deadline(due());
+  }
+  return taken;
+}
+
+MonoTime HttpConnection::due() const {
+  return since_ + (parser_.at_message_start() ? shard().config().http_idle_timeout : shard().config().connect_timeout);
+}
+
+MonoTime HttpConnection::on_deadline(MonoTime now) {
+  if (waiting_) return now + shard().config().connect_timeout;
+  if (due() > now) return due();
+  if (parser_.at_message_start()) {
+    close();
+    return MonoTime::max();
+  }
+  closing_ = true;
+  std::string out;
+  answer(error_answer(http_refusal(408, "the request did not arrive in time"), shard()), out);
+  send(out);
+  close_after_sending();
+  return MonoTime::max();
+}
+
+std::optional<ServiceAnswer> HttpConnection::own_resource() {
+  const std::string_view path = path_of(parser_.target());
+  if (!path.starts_with("/twinstorm/")) return std::nullopt;
+  if (path != "/twinstorm/counts" && path != "/twinstorm/health") return error_answer(path_not_found(path), shard());
+  if (parser_.method() != "GET") return error_answer(method_not_allowed(parser_.method(), path), shard());
+  ServiceAnswer answer;
+  if (path == "/twinstorm/health") {
+    answer.body = R"({"status":"serving"})";
+    return answer;
+  }
+  if (!loopback_) {
+    if (auto allowed = authorize(kServiceConnect); !allowed) {
+      shard().counts().add(&HubCounts::unauthorized);
+      return error_answer(allowed.error(), shard());
+    }
+  }
+  answer.body = to_json(shard().shared().counts());
+  return answer;
+}
+
+ServiceResult<void> HttpConnection::authorize(Permission permission) {
+  const std::string_view text = parser_.header("authorization").value_or(std::string_view{});
+  const WallTime now = shard().wall_now();
+  if (text.empty() || text != granted_text_ || now > grant_.expires || !grant_.whole_hub) {
+    granted_text_.clear();
+    const auto path = protocol::percent_decode(path_of(parser_.target()));
+    if (!path) return http_refusal(400, path.error().message);
+    const auto grant = shard().shared().access->check_service(text, *path, now);
+    if (!grant) return grant.error();
+    grant_ = *grant;
+    granted_text_ = text;
+  }
+  if ((grant_.permissions & permission) == 0) {
+    return unauthorized(fmt::format("policy '{}' has no permission for this operation", grant_.policy));
+  }
+  return {};
+}
+
+void HttpConnection::on_request(std::string& out) {
+  if (auto own = own_resource()) {
+    answer(*own, out);
+    return;
+  }
+  auto route = protocol::parse_service_route(parser_.method(), parser_.target());
+  if (!route) {
+    answer(error_answer(route_error(route.error(), parser_.method(), parser_.target()), shard()), out);
+    return;
+  }
+  const protocol::ServiceOperation operation = route->operation;
+  if (auto allowed = authorize(required_permission(operation)); !allowed) {
+    count_refusal(shard().counts(), operation, allowed.error().status);
+    answer(error_answer(allowed.error(), shard()), out);
+    return;
+  }
+  ServiceCall call;
+  call.route = std::move(*route);
+  call.if_match = copy(parser_.header("if-match"));
+  call.body = parser_.body();
+  if (concerns_one_device(operation)) {
+    Shard& owner = shard().shared().owner_of(call.route.device_id);
+    if (&owner == &shard()) {
+      answer(serve_device(call, shard()), out);
+      return;
+    }
+    waiting_ = true;
+    owner.post([&owner, &origin = shard(), id = id(), call = std::move(call)] {
+      origin.post([&origin, id, answer = serve_device(call, owner)] {
+        if (Connection* connection = origin.find(id)) static_cast<HttpConnection*>(connection)->answer_later(answer);
+      });
+    });
+    return;
+  }
+  call.max_item_count = copy(parser_.header("x-ms-max-item-count"));
+  call.continuation = copy(parser_.header("x-ms-continuation"));
+  struct Pending {
+    bool inside = true;
+    std::optional<ServiceAnswer> answer;
+  };
+  const auto pending = std::make_shared<Pending>();
+  serve_hub(std::move(call), shard(), [pending, id = id(), &origin = shard()](ServiceAnswer done) {
+    if (pending->inside) {  // one shard: the answer comes before serve_hub returns
+      pending->answer = std::move(done);
+    } else if (Connection* connection = origin.find(id)) {
+      static_cast<HttpConnection*>(connection)->answer_later(done);
+    }
+  });
+  pending->inside = false;
+  if (pending->answer) {
+    answer(*pending->answer, out);
+  } else {
+    waiting_ = true;
+  }
+}
+
+void HttpConnection::answer(const ServiceAnswer& answer, std::string& out) {
+  std::array<http::Header, 8> headers;
+  size_t count = 0;
+  const std::string request_id = shard().make_uuid();
+  if (!answer.body.empty()) headers[count++] = {"Content-Type", "application/json; charset=utf-8"};
+  headers[count++] = {"Date", shard().http_date()};
+  headers[count++] = {"x-ms-request-id", request_id};
+  if (!answer.etag.empty()) headers[count++] = {"ETag", answer.etag};
+  if (!answer.error_name.empty()) headers[count++] = {"iothub-errorcode", answer.error_name};
+  if (!answer.item_type.empty()) headers[count++] = {"x-ms-item-type", answer.item_type};
+  if (!answer.continuation.empty()) headers[count++] = {"x-ms-continuation", answer.continuation};
+  if (closing_) headers[count++] = {"Connection", "close"};
+  http::append_response(out, answer.status, {headers.data(), count}, answer.body);
+  shard().counts().add(&HubCounts::http_requests);
+  shard().counts().add(status_counter(answer.status));
+}
+
+void HttpConnection::answer_later(const ServiceAnswer& late) {
+  waiting_ = false;
+  std::string out;
+  answer(late, out);
+  send(out);
+  if (closing_) {
+    close_after_sending();
+    return;
+  }
+  parser_.next();
+  since_ = shard().mono_now();
+  resume();
+}
+
+}  // namespace twinstorm::hub

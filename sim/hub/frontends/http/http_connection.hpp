@@ -1,0 +1,47 @@
+// A socket that speaks HTTP/1.1 with keep-alive and pipelining: parses, authorises, routes to the owner of the device
+// and answers in order. Lives on any shard.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "sim/hub/connection.hpp"
+#include "sim/hub/frontends/http/device_service.hpp"
+#include "sim/protocol/http/http_codec.hpp"
+
+namespace twinstorm::hub {
+
+class HttpConnection final : public Connection {
+ public:
+  /// `loopback`: the peer is this machine, which may read the hub's own counts without a token.
+  HttpConnection(Shard& shard, net::TcpSocket socket, bool loopback);
+
+ private:
+  void on_start() override;
+  size_t on_bytes(std::string_view bytes) override;
+  void on_peer_gone() override {}
+  MonoTime on_deadline(MonoTime now) override;
+  void on_shutdown() override {}
+  void on_slow_reader() override {}
+
+  /// Answers the parsed request into `out`, or pauses until another shard has the answer.
+  void on_request(std::string& out);
+  /// The resources of the hub itself, outside of the service API; nothing when the target is another one.
+  std::optional<ServiceAnswer> own_resource();
+  ServiceResult<void> authorize(Permission permission);
+  void answer(const ServiceAnswer& answer, std::string& out);
+  /// An answer that had to wait: sends it and goes on with the next request.
+  void answer_later(const ServiceAnswer& answer);
+  MonoTime due() const;
+
+  http::RequestParser parser_;
+  std::string granted_text_;  // the Authorization value that `grant_` was given for
+  ServiceGrant grant_;
+  MonoTime since_;  // when the current message, or the idleness before it, began
+  bool loopback_;
+  bool waiting_ = false;  // for another shard
+  bool closing_ = false;  // after the current answer
+  bool continue_sent_ = false;
+};
+
+}  // namespace twinstorm::hub

@@ -1,0 +1,408 @@
+#include "sim/hub/frontends/http/hub_service.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <unordered_set>
+
+#include <fmt/format.h>
+
+#include "sim/hub/query/page.hpp"
+#include "sim/hub/query/query.hpp"
+#include "sim/hub/text.hpp"
+#include "sim/protocol/encoding.hpp"
+
+namespace twinstorm::hub {
+namespace {
+
+using Op = protocol::ServiceOperation;
+using Done = std::function<void(ServiceAnswer)>;
+
+constexpr size_t kListMax = 1000;  // service.md 3.3
+constexpr size_t kBulkMax = 100;   // service.md 4.2
+
+void refuse(const ServiceCall& call, Shard& origin, const ServiceError& error, const Done& done) {
+  count_refusal(origin.counts(), call.route.operation, error.status);
+  done(error_answer(error, origin));
+}
+
+// --- List and statistics ---------------------------------------------------------------------------------------------
+
+struct ListedIdentity {
+  std::string device_id;
+  std::string json;
+};
+
+void list_devices(const ServiceCall& call, Shard& origin, Done done) {
+  const int asked = call.route.top().value_or(static_cast<int>(kListMax));
+  const size_t top = asked >= 1 && asked <= static_cast<int>(kListMax) ? static_cast<size_t>(asked) : kListMax;
+  const auto work = [top](Shard& shard) {
+    std::vector<ListedIdentity> found;
+    for (const auto& [id, record] : shard.store().devices.ordered()) {
+      if (found.size() == top) break;
+      found.push_back({std::string{id}, {}});
+      write_identity(*record, IdentityEcho::stored, found.back().json);
+    }
+    return found;
+  };
+  origin.gather<std::vector<ListedIdentity>>(
+      work, [&origin, top, done = std::move(done)](std::vector<std::vector<ListedIdentity>> parts) {
+        std::vector<ListedIdentity> all;
+        for (auto& part : parts) std::move(part.begin(), part.end(), std::back_inserter(all));
+        std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.device_id < b.device_id; });
+        if (all.size() > top) all.resize(top);
+        ServiceAnswer answer;
+        answer.body = "[";
+        for (const ListedIdentity& identity : all) {
+          if (answer.body.size() > 1) answer.body += ',';
+          answer.body += identity.json;
+        }
+        answer.body += ']';
+        origin.counts().add(&HubCounts::registry_reads);
+        done(std::move(answer));
+      });
+}
+
+struct Statistics {
+  size_t enabled = 0;
+  size_t disabled = 0;
+  size_t connected = 0;
+};
+
+void statistics(const ServiceCall& call, Shard& origin, Done done) {
+  const bool of_devices = call.route.operation == Op::device_statistics;
+  const auto work = [](Shard& shard) {
+    Statistics part;
+    for (const auto& [id, record] : shard.store().devices.ordered()) {
+      ++(record->twin.status == twin::DeviceStatus::enabled ? part.enabled : part.disabled);
+      if (record->link != nullptr) ++part.connected;
+    }
+    return part;
+  };
+  origin.gather<Statistics>(work, [&origin, of_devices, done = std::move(done)](std::vector<Statistics> parts) {
+    Statistics sum;
+    for (const Statistics& part : parts) {
+      sum.enabled += part.enabled;
+      sum.disabled += part.disabled;
+      sum.connected += part.connected;
+    }
+    ServiceAnswer answer;
+    answer.body = of_devices
+                      ? fmt::format(R"({{"totalDeviceCount":{},"enabledDeviceCount":{},"disabledDeviceCount":{}}})",
+                                    sum.enabled + sum.disabled, sum.enabled, sum.disabled)
+                      : fmt::format(R"({{"connectedDeviceCount":{}}})", sum.connected);
+    origin.counts().add(&HubCounts::registry_reads);
+    done(std::move(answer));
+  });
+}
+
+// --- Bulk ------------------------------------------------------------------------------------------------------------
+
+const twin::Value* find_any_case(const twin::Value& object, std::string_view name) {
+  for (const twin::Member& member : object.members()) {
+    if (equal_ignoring_case(member.name(), name)) return &member.value;
+  }
+  return nullptr;
+}
+
+std::string text_any_case(const twin::Value& object, std::string_view name) {
+  const twin::Value* found = find_any_case(object, name);
+  return found != nullptr && found->is_string() ? std::string{found->text()} : std::string{};
+}
+
+/// A section of a new twin: an object without the members the service owns, checked against the limits.
+ServiceResult<twin::Value> initial_section(const twin::Value* given, twin::Section section) {
+  if (given == nullptr || given->is_null()) return twin::Value::object();
+  if (!given->is_object()) return twin::argument_invalid(fmt::format("{} must be an object", to_string(section)));
+  twin::Value values = *given;
+  values.erase("$version");
+  values.erase("$metadata");
+  if (auto valid = twin::check_members(values, section, twin::Nulls::refused); !valid) return valid.error();
+  if (auto valid = twin::check_growth(section, 0, twin::counted_size(values)); !valid) return valid.error();
+  return values;
+}
+
+ServiceResult<void> bulk_create(const twin::Value& entry, const std::string& device_id, const std::string& module_id,
+                                Shard& shard, WallTime now) {
+  const auto request = parse_identity(entry, !module_id.empty());
+  if (!request) return request.error();
+  const twin::Value* properties = find_any_case(entry, "properties");
+  auto tags = initial_section(find_any_case(entry, "tags"), twin::Section::tags);
+  if (!tags) return tags.error();
+  auto desired = initial_section(properties == nullptr ? nullptr : properties->find("desired"), twin::Section::desired);
+  if (!desired) return desired.error();
+  auto reported =
+      initial_section(properties == nullptr ? nullptr : properties->find("reported"), twin::Section::reported);
+  if (!reported) return reported.error();
+
+  const auto created = register_device(shard, device_id, module_id, *request, now);
+  if (!created) return created.error();
+  twin::TwinDocument& document = (*created)->twin;
+  if (!tags->empty()) twin::set_tags(document, std::move(*tags));
+  if (!desired->empty()) document.desired.assign(std::move(*desired), 1, {now, 1});
+  if (!reported->empty()) document.reported.assign(std::move(*reported), 1, {now, 0});
+  (*created)->touch();
+  return {};
+}
+
+ServiceResult<void> bulk_update_twin(const twin::Value& entry, DeviceRecord& record, WallTime now) {
+  twin::Value body = twin::Value::object();
+  if (const twin::Value* tags = find_any_case(entry, "tags"); tags != nullptr) body.append("tags", *tags);
+  if (const twin::Value* properties = find_any_case(entry, "properties"); properties != nullptr) {
+    if (const twin::Value* desired = properties->find("desired"); desired != nullptr) {
+      body.append("properties", twin::Value::object({{"desired", *desired}}));
+    }
+  }
+  if (auto patched = patch_twin(record, body, now); !patched) return patched.error();
+  return {};
+}
+
+ServiceResult<void> bulk_apply(const twin::Value& entry, Shard& shard, WallTime now) {
+  const std::string device_id = text_any_case(entry, "id");
+  const std::string module_id = text_any_case(entry, "moduleId");
+  const std::string mode = text_any_case(entry, "importMode");
+  if (mode.empty() || equal_ignoring_case(mode, "create")) {
+    return bulk_create(entry, device_id, module_id, shard, now);  // counts the write itself
+  }
+
+  DeviceRecord* record = shard.store().find(device_id, module_id);
+  if (record == nullptr) return module_id.empty() ? device_not_found(device_id) : module_not_found(module_id);
+  const bool update = equal_ignoring_case(mode, "update") || equal_ignoring_case(mode, "updateIfMatchETag");
+  const bool remove = equal_ignoring_case(mode, "delete") || equal_ignoring_case(mode, "deleteIfMatchETag");
+  const bool twin_only = equal_ignoring_case(mode, "updateTwin") || equal_ignoring_case(mode, "updateTwinIfMatchETag");
+  if (!update && !remove && !twin_only)
+    return twin::argument_invalid(fmt::format("importMode '{}' is not known", mode));
+
+  constexpr std::string_view kIfMatch = "IfMatchETag";
+  if (mode.size() > kIfMatch.size() &&
+      equal_ignoring_case(std::string_view{mode}.substr(mode.size() - kIfMatch.size()), kIfMatch)) {
+    const std::string etag = text_any_case(entry, twin_only ? "twinETag" : "etag");
+    if (twin_only ? !twin::if_match_allows(record->twin, etag) : !identity_etag_matches(*record, etag)) {
+      return identity_precondition_failed();
+    }
+  }
+  if (update) {
+    const auto request = parse_identity(entry, !module_id.empty());
+    if (!request) return request.error();
+    replace_identity(*record, *request, now);
+    if (record->twin.status == twin::DeviceStatus::disabled && record->link != nullptr) {
+      record->link->close(DeviceLink::CloseReason::hub);
+    }
+  } else if (remove) {
+    unregister(shard, *record);
+  } else if (auto updated = bulk_update_twin(entry, *record, now); !updated) {
+    return updated.error();
+  }
+  shard.counts().add(&HubCounts::registry_writes);
+  return {};
+}
+
+/// The JSON of an entry's error, or nothing.
+std::string bulk_error(const twin::Value& entry, const ServiceError& error) {
+  std::string out = R"({"deviceId":)";
+  twin::write_string(text_any_case(entry, "id"), out);
+  out += R"(,"moduleId":)";
+  twin::write_string(text_any_case(entry, "moduleId"), out);
+  out += R"(,"errorCode":)";
+  twin::write_string(error.name, out);
+  out += R"(,"errorStatus":)";
+  twin::write_string(error.message, out);
+  out += R"(,"operation":)";
+  twin::write_string(text_any_case(entry, "importMode"), out);
+  out += '}';
+  return out;
+}
+
+ServiceResult<twin::Value> parse_bulk(std::string_view body) {
+  auto entries = twin::parse_value(body);
+  if (!entries) return twin::argument_invalid(entries.error().message);
+  if (!entries->is_array() || entries->empty() || entries->size() > kBulkMax) {
+    return twin::argument_invalid(fmt::format("a bulk request is a JSON array of 1 to {} entries", kBulkMax));
+  }
+  std::unordered_set<std::string> seen;
+  for (const twin::Value& entry : entries->elements()) {
+    std::string key = fmt::format("{}/{}", text_any_case(entry, "id"), text_any_case(entry, "moduleId"));
+    if (!entry.is_object() || key.size() == 1) return twin::argument_invalid("a bulk entry has no 'id'");
+    if (!seen.insert(key).second) {
+      return ServiceError{400, 400'011, "DeviceDefinedMultipleTimes",
+                          fmt::format("'{}' is in the request more than once", text_any_case(entry, "id"))};
+    }
+  }
+  return std::move(*entries);
+}
+
+void bulk(const ServiceCall& call, Shard& origin, Done done) {
+  auto parsed = parse_bulk(call.body);
+  if (!parsed) {
+    refuse(call, origin, parsed.error(), done);
+    return;
+  }
+  const auto entries = std::make_shared<const twin::Value>(std::move(*parsed));
+  const auto work = [entries](Shard& shard) {
+    std::vector<std::string> errors;
+    const WallTime now = shard.wall_now();
+    for (const twin::Value& entry : entries->elements()) {
+      if (&shard.shared().owner_of(text_any_case(entry, "id")) != &shard) continue;
+      const auto applied = bulk_apply(entry, shard, now);
+      if (applied) continue;
+      shard.counts().add(&HubCounts::registry_refused);
+      errors.push_back(bulk_error(entry, applied.error()));
+    }
+    return errors;
+  };
+  origin.gather<std::vector<std::string>>(work, [done = std::move(done)](std::vector<std::vector<std::string>> parts) {
+    ServiceAnswer answer;
+    std::string errors;
+    for (const auto& part : parts) {
+      for (const std::string& error : part) errors += (errors.empty() ? "" : ",") + error;
+    }
+    answer.status = errors.empty() ? 200 : 400;
+    if (!errors.empty()) answer.error_name = "BulkRegistryOperationFailure";
+    answer.body = fmt::format(R"({{"isSuccessful":{},"errors":[{}],"warnings":[]}})", errors.empty(), errors);
+    done(std::move(answer));
+  });
+}
+
+// --- Queries ---------------------------------------------------------------------------------------------------------
+
+constexpr size_t kMacHexDigits = 32;
+
+/// The cursor's text and a MAC over it: what a client sends back was written by this hub, or is refused.
+std::string seal(const HubShared& shared, std::string_view cursor) {
+  const protocol::Sha256Digest mac = protocol::hmac_sha256(shared.token_key, cursor);
+  const std::string hex = protocol::hex_encode({reinterpret_cast<const char*>(mac.data()), kMacHexDigits / 2});
+  return fmt::format("{}.{}", cursor, hex);
+}
+
+ServiceResult<query::Cursor> open_token(const HubShared& shared, std::string_view token, const query::Query& query) {
+  const size_t dot = token.rfind('.');
+  if (dot == std::string_view::npos || !protocol::equal_constant_time(seal(shared, token.substr(0, dot)), token)) {
+    return twin::argument_invalid("x-ms-continuation is not a token of this hub");
+  }
+  return query::decode_cursor(token.substr(0, dot), query);
+}
+
+ServiceResult<size_t> page_size(const ServiceCall& call, const HubConfig& config) {
+  if (!call.max_item_count) return config.query_page_default;
+  const std::string& text = *call.max_item_count;
+  int64_t asked = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), asked);
+  if (error != std::errc{} || end != text.data() + text.size() || asked < 1) {
+    return twin::argument_invalid(fmt::format("x-ms-max-item-count '{}' is not a positive number", text));
+  }
+  return static_cast<size_t>(std::min<int64_t>(asked, config.query_page_max));
+}
+
+struct QueryRequest {
+  query::Query query;
+  query::Cursor cursor;
+  size_t page_size;
+};
+
+ServiceResult<QueryRequest> parse_query(const ServiceCall& call, const Shard& origin) {
+  const auto body = twin::parse_body(call.body);
+  if (!body) return body.error();
+  const twin::Value* text = body->find("query");
+  if (text == nullptr || !text->is_string()) {
+    return twin::argument_invalid("the body must be {\"query\": \"SELECT ...\"}");
+  }
+  auto query = query::Query::parse(text->text());
+  if (!query) return query.error();
+  const auto size = page_size(call, origin.config());
+  if (!size) return size.error();
+  query::Cursor cursor;
+  if (call.continuation && !call.continuation->empty()) {
+    auto opened = open_token(origin.shared(), *call.continuation, *query);
+    if (!opened) return opened.error();
+    cursor = std::move(*opened);
+  }
+  return QueryRequest{std::move(*query), std::move(cursor), *size};
+}
+
+std::vector<query::Row> page_of_shard(const QueryRequest& request, Shard& shard) {
+  query::PageCollector collector{request.query, request.cursor, request.page_size};
+  const DeviceStore& store = shard.store();
+  switch (request.query.source()) {
+    case query::Source::devices:
+      if (const auto only = request.query.only_device_id()) {
+        if (const DeviceRecord* record = store.devices.find(*only)) collector.offer(record->twin);
+        break;
+      }
+      for (auto it = store.devices.ordered().lower_bound(request.cursor.first);
+           it != store.devices.ordered().end() && !collector.full(); ++it) {
+        collector.offer(it->second->twin);
+      }
+      break;
+    case query::Source::modules:
+      // The table's order is that of `deviceId/moduleId`, not that of the pair: all of them have to be offered.
+      for (const auto& [key, record] : store.modules.ordered()) collector.offer(record->twin);
+      break;
+    case query::Source::jobs:
+      for (const twin::Value& row : store.device_jobs) collector.offer(row);
+      break;
+  }
+  return collector.take_rows();
+}
+
+void finish_query(const QueryRequest& request, Shard& origin, query::Page page, const Done& done) {
+  ServiceAnswer answer;
+  answer.body = std::move(page.body);
+  answer.item_type = to_string(request.query.item_type());
+  if (page.next) answer.continuation = seal(origin.shared(), query::encode_cursor(*page.next, request.query));
+  origin.counts().add(&HubCounts::queries);
+  done(std::move(answer));
+}
+
+void query_devices(const ServiceCall& call, Shard& origin, Done done) {
+  auto parsed = parse_query(call, origin);
+  if (!parsed) {
+    refuse(call, origin, parsed.error(), done);
+    return;
+  }
+  const auto request = std::make_shared<const QueryRequest>(std::move(*parsed));
+  if (!request->query.aggregates()) {
+    origin.gather<std::vector<query::Row>>(
+        [request](Shard& shard) { return page_of_shard(*request, shard); },
+        [&origin, request, done = std::move(done)](std::vector<std::vector<query::Row>> parts) {
+          finish_query(*request, origin,
+                       query::assemble_page(request->query, request->cursor, request->page_size, std::move(parts)),
+                       done);
+        });
+    return;
+  }
+  using Part = std::optional<query::Aggregation>;
+  const auto work = [request](Shard& shard) {
+    Part part{query::Aggregation{request->query}};
+    for (const auto& [id, record] : shard.store().devices.ordered()) part->add(record->twin);
+    return part;
+  };
+  origin.gather<Part>(work, [&origin, request, done = std::move(done)](std::vector<Part> parts) {
+    query::Aggregation total = std::move(*parts.front());
+    for (size_t i = 1; i < parts.size(); ++i) total.merge(std::move(*parts[i]));
+    finish_query(*request, origin, query::assemble_page(request->query, request->cursor, request->page_size, total),
+                 done);
+  });
+}
+
+}  // namespace
+
+void serve_hub(ServiceCall call, Shard& origin, std::function<void(ServiceAnswer)> done) {
+  switch (call.route.operation) {
+    case Op::list_devices:
+      list_devices(call, origin, std::move(done));
+      break;
+    case Op::device_statistics:
+    case Op::service_statistics:
+      statistics(call, origin, std::move(done));
+      break;
+    case Op::bulk_devices:
+      bulk(call, origin, std::move(done));
+      break;
+    case Op::query_devices:
+      query_devices(call, origin, std::move(done));
+      break;
+    default:
+      refuse(call, origin, not_implemented(call.route.operation), done);
+  }
+}
+
+}  // namespace twinstorm::hub

@@ -1,0 +1,113 @@
+#include "sim/hub/frontends/mqtt/mqtt_connection.hpp"
+
+#include "sim/base/log.hpp"
+#include "sim/protocol/mqtt/decoder.hpp"
+#include "sim/protocol/mqtt/encoder.hpp"
+
+namespace twinstorm::hub {
+namespace {
+
+constexpr size_t kConnectMax = 16 * 1024;  // a SAS token and a user name are a few hundred bytes
+
+}  // namespace
+
+MqttConnection::MqttConnection(Shard& shard, net::TcpSocket socket, std::string received)
+    : Connection{shard, std::move(socket), {&HubCounts::mqtt_bytes_in, &HubCounts::mqtt_bytes_out}},
+      received_{std::move(received)} {}
+
+void MqttConnection::on_start() {
+  set_deadline(shard().mono_now() + shard().config().connect_timeout);
+  if (received_.empty()) return;
+  const std::string bytes = std::exchange(received_, {});
+  deliver(bytes);
+}
+
+size_t MqttConnection::on_bytes(std::string_view bytes) {
+  if (session_) return session_->feed(bytes);
+  const size_t taken = on_connect(bytes);
+  if (taken == 0 || closed() || !session_ || taken == bytes.size()) return taken;
+  return taken + session_->feed(bytes.substr(taken));
+}
+
+size_t MqttConnection::on_connect(std::string_view bytes) {
+  const mqtt::FrameResult frame = mqtt::next_frame(bytes, kConnectMax);
+  if (frame.status == mqtt::FrameStatus::need_more) return 0;
+  if (frame.status == mqtt::FrameStatus::malformed || frame.type != mqtt::PacketType::connect) {
+    lose(DeviceLink::CloseReason::protocol);
+    close();
+    return bytes.size();
+  }
+  const auto connect = mqtt::decode_connect(frame.body);
+  if (!connect) {
+    if (connect.error() == mqtt::DecodeError::unacceptable_protocol_level) {
+      refuse(mqtt::ConnackCode::unacceptable_protocol_version, mqtt::describe(connect.error()));
+    } else {
+      lose(DeviceLink::CloseReason::protocol);
+      close();
+    }
+    return bytes.size();
+  }
+  const auto identity = connect_identity(*connect);
+  if (!identity) {
+    refuse(mqtt::ConnackCode::not_authorized, identity.error().message);
+    return bytes.size();
+  }
+  if (Shard& owner = shard().shared().owner_of(identity->device_id); &owner != &shard()) {
+    move_to(owner, bytes);
+    return bytes.size();
+  }
+  const ConnectDecision decision = decide_connect(*connect, shard());
+  if (decision.code != mqtt::ConnackCode::accepted) {
+    refuse(decision.code, decision.reason);
+    return bytes.size();
+  }
+  MqttPort& port = *this;
+  session_.emplace(shard(), port, *connect, decision);
+  set_deadline(session_->silent_until());
+  return frame.size;
+}
+
+void MqttConnection::refuse(mqtt::ConnackCode code, std::string_view reason) {
+  log::debug("CONNECT refused with {}: {}", static_cast<int>(code), reason);
+  lose(DeviceLink::CloseReason::protocol);
+  std::string out;
+  mqtt::encode_connack(out, {false, code});
+  send(out);
+  close_after_sending();
+}
+
+void MqttConnection::move_to(Shard& owner, std::string_view bytes) {
+  boost::system::error_code error;
+  const auto endpoint = socket().local_endpoint(error);
+  if (error) {  // reset between the bytes and now
+    lose(DeviceLink::CloseReason::client);
+    close();
+    return;
+  }
+  owner.post([&owner, protocol = endpoint.protocol(), received = std::string{bytes}, handle = release()]() mutable {
+    net::TcpSocket moved{owner.io().get_executor()};
+    moved.assign(protocol, handle);
+    owner.adopt(std::make_unique<MqttConnection>(owner, std::move(moved), std::move(received)));
+  });
+}
+
+MonoTime MqttConnection::on_deadline(MonoTime now) {
+  if (!session_) {
+    lose(DeviceLink::CloseReason::protocol);
+    close();
+    return MonoTime::max();
+  }
+  if (session_->silent_until() > now) return session_->silent_until();
+  session_->close(DeviceLink::CloseReason::keep_alive);
+  return MonoTime::max();
+}
+
+void MqttConnection::lose(DeviceLink::CloseReason reason) {
+  if (session_) {
+    session_->close(reason);
+  } else if (!std::exchange(refused_, true)) {
+    shard().counts().add(&HubCounts::connects_refused);
+  }
+}
+
+}  // namespace twinstorm::hub

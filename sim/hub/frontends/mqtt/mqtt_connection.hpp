@@ -1,0 +1,39 @@
+// A socket that speaks MQTT: reads CONNECT wherever it was accepted, moves to the shard that owns the device, and
+// carries its session there.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "sim/hub/connection.hpp"
+#include "sim/hub/frontends/mqtt/mqtt_session.hpp"
+
+namespace twinstorm::hub {
+
+class MqttConnection final : public Connection, private MqttPort {
+ public:
+  /// `received`: bytes another shard has read already.
+  MqttConnection(Shard& shard, net::TcpSocket socket, std::string received = {});
+
+ private:
+  void on_start() override;
+  size_t on_bytes(std::string_view bytes) override;
+  void on_peer_gone() override { lose(DeviceLink::CloseReason::client); }
+  MonoTime on_deadline(MonoTime now) override;
+  void on_shutdown() override { lose(DeviceLink::CloseReason::hub); }
+  void on_slow_reader() override { lose(DeviceLink::CloseReason::slow_reader); }
+
+  void write(std::string_view bytes) override { send(bytes); }
+  void end() override { Connection::close(); }
+
+  size_t on_connect(std::string_view bytes);
+  void refuse(mqtt::ConnackCode code, std::string_view reason);
+  void move_to(Shard& owner, std::string_view bytes);
+  void lose(DeviceLink::CloseReason reason);
+
+  std::string received_;
+  std::optional<MqttSession> session_;
+  bool refused_ = false;
+};
+
+}  // namespace twinstorm::hub

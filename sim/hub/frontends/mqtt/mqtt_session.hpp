@@ -1,0 +1,86 @@
+// The hub's side of one MQTT conversation, without the socket: what a device's packets do to its twin and what it is
+// answered (device.md 3). Belongs to the shard that owns the device.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "sim/base/time.hpp"
+#include "sim/hub/shard.hpp"
+#include "sim/hub/store/device_record.hpp"
+#include "sim/protocol/mqtt/packet.hpp"
+#include "sim/protocol/topics.hpp"
+
+namespace twinstorm::hub {
+
+/// Where a session's bytes go.
+class MqttPort {
+ public:
+  virtual void write(std::string_view bytes) = 0;
+  /// Ends the connection; nothing more is written. The session has already left the device's record.
+  virtual void end() = 0;
+
+ protected:
+  ~MqttPort() = default;
+};
+
+/// The decision on a CONNECT. With `accepted`, `record` is set and `session_present` says whether it kept
+/// subscriptions.
+struct ConnectDecision {
+  mqtt::ConnackCode code = mqtt::ConnackCode::not_authorized;
+  bool session_present = false;
+  bool api_version_given = false;
+  DeviceRecord* record = nullptr;
+  std::string reason;  ///< of a refusal, for the log
+};
+
+/// The identity a CONNECT speaks for: who owns it decides which shard answers. Error: no usable user name.
+Result<protocol::MqttUserName> connect_identity(const mqtt::Connect& connect);
+
+/// Checks user name, client id and password on the shard that owns the device; changes nothing (device.md 3.1, 3.2).
+ConnectDecision decide_connect(const mqtt::Connect& connect, const Shard& shard);
+
+class MqttSession final : public DeviceLink {
+ public:
+  /// Attaches to `decision.record`, whose previous link is closed first, and sends CONNACK 0.
+  MqttSession(Shard& shard, MqttPort& port, const mqtt::Connect& connect, const ConnectDecision& decision);
+  MqttSession(const MqttSession&) = delete;
+  MqttSession& operator=(const MqttSession&) = delete;
+  ~MqttSession();
+
+  /// Takes whole packets off the front of `bytes`; returns how many bytes they had. Answers to all of them are written
+  /// at once. May end the session.
+  size_t feed(std::string_view bytes);
+  /// When the device has to have been heard again: 1.5 times its keep-alive (device.md 3.3).
+  MonoTime silent_until() const { return last_seen_ + patience_; }
+
+  void notify_desired(int64_t version, std::string_view body) override;
+  void close(CloseReason reason) override;
+  bool ended() const { return record_ == nullptr; }
+
+ private:
+  /// Handles one packet, appending answers to `out`; a reason to end, if there is one.
+  std::optional<CloseReason> on_packet(mqtt::PacketType type, uint8_t flags, std::string_view body, WallTime now,
+                                       std::string& out);
+  std::optional<CloseReason> on_publish(uint8_t flags, std::string_view body, WallTime now, std::string& out);
+  std::optional<CloseReason> on_subscribe(std::string_view body, std::string& out);
+  std::optional<CloseReason> on_unsubscribe(std::string_view body, std::string& out);
+  void on_twin_get(std::string_view rid, WallTime now, std::string& out);
+  void on_reported_patch(const protocol::DeviceTopic& topic, std::string_view payload, WallTime now, std::string& out);
+  bool on_telemetry(const protocol::DeviceTopic& topic, std::string_view payload);
+  void refuse(const ServiceError& error, std::string_view rid, WallTime now, std::string& out);
+  void respond(int status, std::string_view rid, std::optional<int64_t> version, std::string_view body,
+               std::string& out);
+
+  Shard& shard_;
+  MqttPort& port_;
+  DeviceRecord* record_;  // nullptr once ended
+  MonoTime last_seen_;
+  Nanos patience_;
+  bool clean_session_;
+  bool api_version_given_;
+};
+
+}  // namespace twinstorm::hub

@@ -1,0 +1,178 @@
+#include "sim/hub/policy/access_control.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "sim/hub/store/device_record.hpp"
+#include "sim/hub/text.hpp"
+#include "sim/protocol/encoding.hpp"
+
+namespace twinstorm::hub {
+namespace {
+
+constexpr int64_t kFarFuture = int64_t{1} << 33;  // seconds; the year 2242, within WallTime's range
+
+std::string lower_without_port(std::string_view host) {
+  const size_t colon = host.rfind(':');
+  const bool bracketed = host.ends_with(']');
+  if (colon != std::string_view::npos && !bracketed && host.find(':') == colon) host = host.substr(0, colon);
+  if (colon != std::string_view::npos && !bracketed && host.starts_with('[')) host = host.substr(0, host.find(']') + 1);
+  std::string out{host};
+  std::transform(out.begin(), out.end(), out.begin(), ascii_lower);
+  return out;
+}
+
+bool signed_by(const protocol::SasToken& token, std::string_view base64_key) {
+  if (base64_key.empty()) return false;
+  const auto key = protocol::base64_decode(base64_key);
+  return key && protocol::signature_matches(token, *key);
+}
+
+}  // namespace
+
+Permission required_permission(protocol::ServiceOperation operation) {
+  using Op = protocol::ServiceOperation;
+  switch (operation) {
+    case Op::get_device:
+    case Op::list_devices:
+    case Op::device_statistics:
+    case Op::service_statistics:
+    case Op::get_module:
+    case Op::list_modules:
+    case Op::get_configuration:
+    case Op::list_configurations:
+    case Op::list_import_export_jobs:
+    case Op::get_import_export_job:
+      return kRegistryRead;
+    case Op::create_or_update_device:
+    case Op::delete_device:
+    case Op::bulk_devices:
+    case Op::create_or_update_module:
+    case Op::delete_module:
+    case Op::apply_configuration:
+    case Op::create_or_update_configuration:
+    case Op::delete_configuration:
+    case Op::test_configuration_queries:
+    case Op::create_import_export_job:
+    case Op::cancel_import_export_job:
+      return kRegistryWrite;
+    default:
+      return kServiceConnect;
+  }
+}
+
+std::vector<Policy> default_policies() {
+  return {
+      {"iothubowner", kRegistryRead | kRegistryWrite | kServiceConnect | kDeviceConnect, {}, {}},
+      {"service", kServiceConnect, {}, {}},
+      {"device", kDeviceConnect, {}, {}},
+      {"registryRead", kRegistryRead, {}, {}},
+      {"registryReadWrite", kRegistryRead | kRegistryWrite, {}, {}},
+  };
+}
+
+std::vector<Policy> with_keys(std::vector<Policy> policies) {
+  for (Policy& policy : policies) {
+    if (policy.primary_key.empty()) policy.primary_key = generate_key();
+    if (policy.secondary_key.empty()) policy.secondary_key = generate_key();
+  }
+  return policies;
+}
+
+Result<AccessControl> AccessControl::make(const HubConfig& config) {
+  AccessControl access;
+  access.enabled_ = config.check_sas;
+  if (config.host_name.empty()) return make_error(ErrorCode::invalid_argument, "the hub needs a host name");
+  for (const std::string& host :
+       {config.host_name, config.listen, std::string{"localhost"}, std::string{"127.0.0.1"}}) {
+    access.hosts_.push_back(lower_without_port(host));
+  }
+  for (const std::string& host : config.host_aliases) access.hosts_.push_back(lower_without_port(host));
+  for (const Policy& policy : config.policies) {
+    auto primary = protocol::base64_decode(policy.primary_key);
+    auto secondary = protocol::base64_decode(policy.secondary_key);
+    if (!primary || !secondary || primary->empty() || secondary->empty()) {
+      return make_error(ErrorCode::invalid_argument,
+                        fmt::format("a key of policy '{}' is not base64 of at least one byte", policy.name));
+    }
+    if (access.find(policy.name) != nullptr) {
+      return make_error(ErrorCode::invalid_argument, fmt::format("policy '{}' is given twice", policy.name));
+    }
+    access.keys_.push_back({policy.name, policy.permissions, std::move(*primary), std::move(*secondary)});
+  }
+  return access;
+}
+
+bool AccessControl::knows_host(std::string_view host) const {
+  const std::string name = lower_without_port(host);
+  return std::find(hosts_.begin(), hosts_.end(), name) != hosts_.end();
+}
+
+const AccessControl::Key* AccessControl::find(std::string_view policy) const {
+  const auto found = std::find_if(keys_.begin(), keys_.end(), [&](const Key& key) { return key.name == policy; });
+  return found == keys_.end() ? nullptr : &*found;
+}
+
+ServiceResult<bool> AccessControl::check_reach(const protocol::SasToken& token, std::string_view path) const {
+  const auto resource = protocol::percent_decode(token.sr);
+  if (!resource) return unauthorized("the token's sr is not percent-encoded text");
+  const size_t slash = resource->find('/');
+  const std::string_view host = std::string_view{*resource}.substr(0, slash);
+  if (!knows_host(host)) return unauthorized(fmt::format("the token is for host '{}', not for this hub", host));
+  if (slash == std::string::npos) return true;
+  // The host is ours under whatever name; only the rest has to be compared.
+  if (!protocol::covers(*resource, fmt::format("{}{}", host, path))) {
+    return unauthorized(fmt::format("the token for '{}' does not cover '{}'", *resource, path));
+  }
+  return false;
+}
+
+ServiceResult<const AccessControl::Key*> AccessControl::check_signature(const protocol::SasToken& token) const {
+  const Key* policy = find(token.skn);
+  if (policy == nullptr) return unauthorized(fmt::format("there is no policy '{}'", token.skn));
+  if (!protocol::signature_matches(token, policy->primary) && !protocol::signature_matches(token, policy->secondary)) {
+    return unauthorized(fmt::format("the signature does not match a key of policy '{}'", token.skn));
+  }
+  return policy;
+}
+
+ServiceResult<ServiceGrant> AccessControl::check_service(std::string_view authorization, std::string_view path,
+                                                         WallTime now) const {
+  constexpr uint8_t kEverything = kRegistryRead | kRegistryWrite | kServiceConnect | kDeviceConnect;
+  if (!enabled_) return ServiceGrant{"", kEverything, WallTime::max(), true};
+  if (authorization.empty()) return unauthorized("the Authorization header is missing");
+  const auto token = protocol::parse_sas_token(authorization);
+  if (!token) return unauthorized(token.error().message);
+  if (token->skn.empty()) return unauthorized("the token names no policy (skn)");
+  const auto whole_hub = check_reach(*token, path);
+  if (!whole_hub) return whole_hub.error();
+  if (unix_seconds(now) > token->se) return unauthorized("the token has expired");
+  const auto policy = check_signature(*token);
+  if (!policy) return policy.error();
+  return ServiceGrant{(*policy)->name, (*policy)->permissions,
+                      WallTime{std::chrono::seconds{std::min(token->se, kFarFuture)}}, *whole_hub};
+}
+
+ServiceResult<void> AccessControl::check_device(const DeviceCredentials& credentials, WallTime now) const {
+  if (!enabled_) return {};
+  if (credentials.token.empty()) return unauthorized("the password is missing");
+  const auto token = protocol::parse_sas_token(credentials.token);
+  if (!token) return unauthorized(token.error().message);
+  std::string path = fmt::format("/devices/{}", credentials.device_id);
+  if (!credentials.module_id.empty()) path += fmt::format("/modules/{}", credentials.module_id);
+  if (auto reach = check_reach(*token, path); !reach) return reach.error();
+  if (unix_seconds(now) > token->se) return unauthorized("the token has expired");
+  if (!token->skn.empty()) {
+    const auto policy = check_signature(*token);
+    if (!policy) return policy.error();
+    if (((*policy)->permissions & kDeviceConnect) != 0) return {};
+    return unauthorized(fmt::format("policy '{}' has no permission to connect devices", token->skn));
+  }
+  if (!signed_by(*token, credentials.primary_key) && !signed_by(*token, credentials.secondary_key)) {
+    return unauthorized("the signature does not match a key of the device");
+  }
+  return {};
+}
+
+}  // namespace twinstorm::hub

@@ -1,0 +1,49 @@
+#include "sim/hub/store/device_store.hpp"
+
+#include "sim/base/assert.hpp"
+
+namespace twinstorm::hub {
+
+DeviceRecord& RecordTable::insert(DeviceRecord record) {
+  std::string key = record.key();
+  const auto [place, added] = by_key_.emplace(std::move(key), std::make_unique<DeviceRecord>(std::move(record)));
+  TS_ASSERT(added);
+  ordered_.emplace(place->first, place->second.get());
+  return *place->second;
+}
+
+void RecordTable::erase(std::string_view key) {
+  const auto found = by_key_.find(key);
+  if (found == by_key_.end()) return;
+  ordered_.erase(found->first);
+  by_key_.erase(found);
+}
+
+DeviceRecord* DeviceStore::find(std::string_view device_id, std::string_view module_id) const {
+  if (module_id.empty()) return devices.find(device_id);
+  std::string key;
+  key.reserve(device_id.size() + 1 + module_id.size());
+  key.append(device_id).append(1, '/').append(module_id);
+  return modules.find(key);
+}
+
+std::vector<DeviceRecord*> DeviceStore::modules_of(std::string_view device_id) const {
+  std::vector<DeviceRecord*> found;
+  const std::string prefix = std::string{device_id} + '/';
+  for (auto it = modules.ordered().lower_bound(prefix); it != modules.ordered().end() && it->first.starts_with(prefix);
+       ++it) {
+    found.push_back(it->second);
+  }
+  return found;
+}
+
+void DeviceStore::erase(DeviceRecord& record) {
+  if (record.is_module()) {
+    modules.erase(record.key());
+    return;
+  }
+  for (DeviceRecord* module : modules_of(record.twin.device_id)) modules.erase(module->key());
+  devices.erase(std::string{record.twin.device_id});
+}
+
+}  // namespace twinstorm::hub
