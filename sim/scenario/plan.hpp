@@ -20,7 +20,7 @@ struct PlannedLoad {
   std::string name;
   std::string model;  ///< `constant 50/s`, `ramp 0/s to 500/s, Poisson`, `closed, 100 in flight`
   bool closed = false;
-  double arrivals = 0;   ///< over the phase; for a phase without fixed end, for 1 s of it; 0 when closed
+  double arrivals = 0;   ///< over the phase; 0 when closed or when the phase has no fixed end
   double peak_rate = 0;  ///< per second
 };
 

@@ -1,0 +1,1095 @@
+#include "sim/scenario/loader.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <map>
+#include <set>
+#include <sstream>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "sim/scenario/detail/overrides.hpp"
+#include "sim/scenario/detail/reader.hpp"
+#include "sim/scenario/detail/template_compiler.hpp"
+#include "sim/scenario/detail/text.hpp"
+#include "sim/scenario/detail/yaml_tree.hpp"
+
+namespace twinstorm::scenario {
+namespace {
+
+using detail::Complaints;
+using detail::describe;
+using detail::did_you_mean;
+using detail::Section;
+using detail::shortened;
+using detail::YamlNode;
+using detail::YamlPlace;
+using metrics::OpKind;
+
+constexpr uint64_t kMaxDevices = 1'000'000;
+constexpr uint64_t kMaxGroups = 64;  // fleets, back ends: each is a row in every table of the report
+constexpr uint64_t kMaxPhases = 256;
+constexpr double kMaxRate = 1e6;  // far beyond what one machine sends; keeps arrival numbers in range
+constexpr size_t kMaxDeviceIdBytes = 128;
+constexpr size_t kMaxSteps = 10'000;
+
+/// Reads a whole document into a scenario. Every `read_*` reports what is wrong and goes on; the result counts only if
+/// nothing was reported.
+class Loader {
+ public:
+  Loader(Complaints& complaints, std::string default_name)
+      : complaints_{complaints}, default_name_{std::move(default_name)} {}
+
+  Scenario read(const YamlNode& root) {
+    Section top{complaints_, root, {}, ""};
+    if (!top.valid()) return {};
+    read_schema(top);
+    s_.name = default_name_;
+    if (auto name = top.text("name")) {
+      const bool fits =
+          name->size() <= 100 && !name->starts_with('.') && std::all_of(name->begin(), name->end(), [](char c) {
+            return c == '.' || detail::is_name(std::string{'a', c});
+          });
+      if (!fits) {
+        top.complain("name", fmt::format("\"{}\" cannot name a run folder", shortened(*name)),
+                     "letters, digits, -, _ and dots, at most 100");
+      }
+      s_.name = std::move(*name);
+    }
+    if (auto text = top.text("description")) s_.description = std::move(*text);
+    if (auto seed = top.integer("seed", 0, std::numeric_limits<int64_t>::max())) s_.seed = *seed;
+    if (const auto* target = top.find("target")) read_target(top, *target);
+    read_limits(top);
+    // Names first: a reference may point forwards in the file.
+    read_list(top, "fleets", true, kMaxGroups,
+              [&](const YamlNode& node, const std::string& path) { read_fleet(node, path); });
+    check_device_ids(top);
+    read_list(top, "backends", false, kMaxGroups,
+              [&](const YamlNode& node, const std::string& path) { read_backend(node, path); });
+    check_stream_names(top);
+    streams_ = s_.streams();
+    read_list(top, "phases", true, kMaxPhases,
+              [&](const YamlNode& node, const std::string& path) { read_phase(node, path); });
+    check_convergence(top);
+    read_slos(top);
+    read_invariants(top);
+    return std::move(s_);
+  }
+
+ private:
+  // --- top level
+  // ------------------------------------------------------------------------------------------------------
+
+  void read_schema(const Section& top) {
+    const auto fix = fmt::format("write schema: {}", kSchemaId);
+    if (!top.require("schema", fix)) return;
+    const auto schema = top.text("schema");
+    if (schema && *schema != kSchemaId) {
+      top.complain("schema", fmt::format("\"{}\" is not a format this version reads", shortened(*schema)), fix);
+    }
+  }
+
+  template <class Read>
+  void read_list(const Section& section, std::string_view key, bool required, size_t most, Read read_item) {
+    const auto* list = section.find(key);
+    if (list == nullptr) {
+      if (required) section.require(key, fmt::format("a scenario needs {}", key));
+      return;
+    }
+    if (!list->is_sequence() || (required && list->items.empty())) {
+      section.complain(
+          key, fmt::format("{} is not a list of {}", list->is_sequence() ? "an empty list" : describe(*list), key),
+          "write one item per line, each starting with -");
+      return;
+    }
+    if (list->items.size() > most) {
+      section.complain(key, fmt::format("{} items are too many", list->items.size()), fmt::format("at most {}", most));
+      return;
+    }
+    for (size_t i = 0; i < list->items.size(); ++i) read_item(list->items[i], fmt::format("{}[{}]", key, i));
+  }
+
+  void read_target(const Section& top, const YamlNode& node) {
+    auto& target = s_.target;
+    if (node.is_scalar()) {
+      if (node.text != "embedded") {
+        top.complain("target", fmt::format("{} is not a target", describe(node)),
+                     "try embedded, {connectionString: env:NAME} or {readyFile: hub.json}");
+      }
+      return;
+    }
+    Section section{complaints_, node, "target", "target"};
+    if (!section.valid()) return;
+    static const std::vector<std::string> kKinds{"embedded", "connectionString", "readyFile"};
+    const auto given = std::count_if(kKinds.begin(), kKinds.end(), [&](const auto& kind) { return section.has(kind); });
+    if (given != 1) {
+      top.complain("target", given == 0 ? "the target names no hub" : "the target names more than one hub",
+                   "give one of embedded, connectionString and readyFile");
+    }
+    if (section.has("embedded")) {
+      Section hub{complaints_, *section.find("embedded"), "target.embedded", "target.embedded"};
+      if (const auto threads = hub.integer("threads", 1, 256)) target.hub.threads = static_cast<uint32_t>(*threads);
+    }
+    if (const auto file = section.text("readyFile")) {
+      target.kind = Target::Kind::ready_file;
+      target.ready_file = *file;
+    }
+    if (const auto text = section.text("connectionString")) {
+      target.kind = Target::Kind::connection_string;
+      target.connection_string = *text;
+      // The text itself is a secret: nothing of it is shown.
+      const bool from_environment = text->starts_with("env:") && text->size() > 4;
+      if (!from_environment &&
+          (text->find("HostName=") == std::string::npos || text->find("SharedAccessKey") == std::string::npos)) {
+        complaints_.add(
+            section.place_of("connectionString"), "target.connectionString", {},
+            "not a connection string of a shared access policy",
+            "try env:IOTHUB_CONNECTION_STRING, or HostName=...;SharedAccessKeyName=...;SharedAccessKey=...");
+      }
+    }
+    for (const auto* key : {"mqttPort", "httpPort"}) {
+      const auto port = section.integer(key, 1, 65535);
+      if (port)
+        (std::string_view{key} == "mqttPort" ? target.mqtt_port : target.http_port) = static_cast<uint16_t>(*port);
+      if (!section.has("connectionString")) {
+        section.refuse(key, fmt::format("\"{}\" goes with connectionString only", key),
+                       "leave it out: the hub tells its ports");
+      }
+    }
+  }
+
+  void read_limits(const Section& top) {
+    const auto* node = top.find("limits");
+    if (node == nullptr) return;
+    Section section{complaints_, *node, "limits", "limits"};
+    auto& limits = s_.limits;
+    if (auto v = section.duration("operationTimeout", false)) limits.operation_timeout = *v;
+    if (auto v = section.duration("convergenceTimeout", false)) limits.convergence_timeout = *v;
+    if (auto v = section.duration("drainTimeout", true)) limits.drain_timeout = *v;
+    if (auto v = section.integer("backlogMax", 1, 10'000'000)) limits.backlog_max = static_cast<uint32_t>(*v);
+    if (auto v = section.duration("scheduleLag", false)) limits.schedule_lag = *v;
+    if (auto v = section.share("dropped")) limits.dropped = *v;
+    if (auto v = section.share("busy")) limits.busy = *v;
+  }
+
+  // --- templates and distributions
+  // ------------------------------------------------------------------------------------
+
+  ValueTemplate read_template(const YamlNode& node, const std::string& path, std::string_view section, size_t most) {
+    TemplateCompiler compiler{{.twin_section = true, .section = section, .max_twin_bytes = most},
+                              [this](const YamlPlace& place, const std::string& at, std::string value,
+                                     std::string message, std::string hint) {
+                                if (hint.empty()) {
+                                  complaints_.add_error(place, at, std::move(value), std::move(message));
+                                } else {
+                                  complaints_.add(place, at, std::move(value), std::move(message), std::move(hint));
+                                }
+                              }};
+    return compiler.compile(node, path);
+  }
+  ValueTemplate read_template(const Section& section, std::string_view key, std::string_view what) {
+    const auto* node = section.find(key);
+    if (node == nullptr) return {};
+    return read_template(*node, section.path_of(key), what,
+                         what == "tags" ? detail::kMaxTagBytes : detail::kMaxPropertyBytes);
+  }
+
+  /// A duration that must be there.
+  std::optional<Nanos> needed_duration(const Section& section, std::string_view key, bool allow_zero) {
+    section.require(key, fmt::format("try {}: 20ms", key));
+    return section.duration(key, allow_zero);
+  }
+
+  Distribution read_delay(const YamlNode& node, const std::string& path) {
+    static constexpr std::string_view kPattern = "fleets[].onDesired[].apply.delay";
+    if (!node.is_mapping()) {
+      if (auto value = detail::read_duration(complaints_, node, path, true)) return Distribution::constant(*value);
+      return {};
+    }
+    Section section{complaints_, node, path, kPattern};
+    if (node.members.size() != 1) {
+      complaints_.add(node.place, path, {}, "a delay has one distribution",
+                      "try {lognormal: {p50: 20ms, p99: 200ms}} or {uniform: [10ms, 50ms]}");
+      return {};
+    }
+    const auto pattern_of = [](std::string_view kind) { return fmt::format("{}.{}", kPattern, kind); };
+    if (const auto* pair = section.find("uniform")) {
+      const auto at = section.path_of("uniform");
+      if (!pair->is_sequence() || pair->items.size() != 2) {
+        section.complain("uniform", fmt::format("{} is not a pair of durations", describe(*pair)),
+                         "try uniform: [10ms, 50ms]");
+        return {};
+      }
+      const auto low = detail::read_duration(complaints_, pair->items[0], at + "[0]", true);
+      const auto high = detail::read_duration(complaints_, pair->items[1], at + "[1]", true);
+      if (low && high && *low > *high)
+        section.complain("uniform", "the pair runs backwards", "put the shorter one first");
+      if (low && high && *low <= *high) return Distribution::uniform(*low, *high);
+    } else if (const auto* lognormal = section.find("lognormal")) {
+      const Section values{complaints_, *lognormal, section.path_of("lognormal"), pattern_of("lognormal")};
+      const auto p50 = needed_duration(values, "p50", false), p99 = needed_duration(values, "p99", false);
+      if (p50 && p99 && *p99 < *p50) values.complain("p99", "p99 is below p50", "swap them");
+      if (p50 && p99 && *p99 >= *p50) return Distribution::lognormal(*p50, *p99);
+    } else if (const auto* exponential = section.find("exponential")) {
+      const Section values{complaints_, *exponential, section.path_of("exponential"), pattern_of("exponential")};
+      if (const auto mean = needed_duration(values, "mean", false)) return Distribution::exponential(*mean);
+    } else if (const auto* normal = section.find("normal")) {
+      const Section values{complaints_, *normal, section.path_of("normal"), pattern_of("normal")};
+      const auto mean = needed_duration(values, "mean", true), stddev = needed_duration(values, "stddev", true);
+      if (mean && stddev) return Distribution::normal(*mean, *stddev);
+    }
+    return {};
+  }
+
+  // --- fleets
+  // ---------------------------------------------------------------------------------------------------------
+
+  void read_fleet(const YamlNode& node, const std::string& path) {
+    Section section{complaints_, node, path, "fleets[]"};
+    if (!section.valid()) {
+      names_complete_ = false;
+      return;
+    }
+    Fleet fleet;
+    section.require("name", "give the fleet a name, such as thermostats");
+    if (auto name = section.name("name")) {
+      fleet.name = *name;
+      for (const auto& other : s_.fleets) {
+        if (other.name == *name)
+          section.complain("name", fmt::format("two fleets are named \"{}\"", *name), "rename one");
+      }
+    } else {
+      names_complete_ = false;
+    }
+    section.require("count", "how many devices, such as count: 100");
+    if (const auto count = section.integer("count", 1, kMaxDevices)) fleet.count = static_cast<uint32_t>(*count);
+
+    fleet.device_id_pattern = section.text("deviceId").value_or(fleet.device_id_pattern);
+    read_device_id(section, fleet);
+    read_connection(section);
+    fleet.tags = read_template(section, "tags", "tags");
+    fleet.reported = read_template(section, "reported", "reported properties");
+    if (section.has("reported")) reporting_fleets_.insert(fleet.name);
+    if (const auto* on_desired = section.find("onDesired"))
+      read_listeners(*on_desired, section.path_of("onDesired"), fleet);
+    if (const auto* telemetry = section.find("telemetry")) {
+      Section t{complaints_, *telemetry, section.path_of("telemetry"), "fleets[].telemetry"};
+      if (auto v = t.duration("every", false)) fleet.telemetry.every = *v;
+      if (auto v = t.share("jitter")) fleet.telemetry.jitter = *v;
+      if (auto v = t.size("size")) {
+        fleet.telemetry.size = *v;
+        if (*v < 2 || *v > 256 * 1024) t.complain("size", "a telemetry message has 2 B to 256 KB", "try 256B");
+      }
+    }
+    if (const auto* reconnect = section.find("reconnect"))
+      read_reconnect(*reconnect, section.path_of("reconnect"), fleet.reconnect);
+    if (auto v = section.duration("keepAlive", false)) {
+      fleet.keep_alive = *v;
+      // The keep-alive of MQTT 3.1.1 counts whole seconds in 16 bits; IoT Hub accepts up to 1,177 s.
+      if (*v < std::chrono::seconds{1} || *v > std::chrono::seconds{1177} || *v % std::chrono::seconds{1} != Nanos{0}) {
+        section.complain("keepAlive", "keepAlive is whole seconds from 1s to 1177s", "try 240s");
+      }
+    }
+    if (auto v = section.duration("timeout", false)) fleet.timeout = *v;
+    fleet.first = s_.device_count();
+    fleet_sections_.push_back(path);
+    fleet_places_.push_back(section.place_of("deviceId"));
+    s_.fleets.push_back(std::move(fleet));
+  }
+
+  void read_device_id(const Section& section, Fleet& fleet) {
+    const auto pattern = TextPattern::parse(fleet.device_id_pattern, fleet.name);
+    if (!pattern) {
+      complaints_.add_error(section.place_of("deviceId"), section.path_of("deviceId"),
+                            shortened(fleet.device_id_pattern), pattern.error().message);
+      return;
+    }
+    fleet.device_id = *pattern;
+    if (!pattern->has_index() && fleet.count > 1) {
+      section.complain("deviceId",
+                       fmt::format("\"{}\" names {} devices alike", shortened(fleet.device_id_pattern), fleet.count),
+                       "add {index} or {index:05}");
+    }
+    const auto last = pattern->format(fleet.count > 0 ? fleet.count - 1 : 0);
+    const auto legal = [](char c) {
+      return detail::is_name(std::string{c}) ||
+             std::string_view{"-:.+%_#*?!(),=@;$'"}.find(c) != std::string_view::npos;
+    };
+    const auto wrong = std::find_if_not(last.begin(), last.end(), legal);
+    if (wrong != last.end()) {
+      section.complain("deviceId", fmt::format("\"{}\" has a character that device ids may not have", shortened(last)),
+                       "letters, digits and - : . + % _ # * ? ! ( ) , = @ ; $ '");
+    } else if (last.empty() || last.size() > kMaxDeviceIdBytes) {
+      section.complain("deviceId", fmt::format("a device id of {} characters", last.size()), "1 to 128 characters");
+    }
+  }
+
+  /// What this build can do: MQTT over TCP with symmetric keys.
+  void read_connection(const Section& section) {
+    static const std::vector<std::string> kTransports{"mqtt", "mqttws", "amqp", "amqpws", "http"};
+    if (const auto at = section.word("transport", kTransports); at && *at != 0) {
+      section.complain("transport", fmt::format("this build has no transport \"{}\"", kTransports[*at]), "use mqtt");
+    }
+    static const std::vector<std::string> kEngines{"native", "paho"};
+    if (const auto at = section.word("engine", kEngines); at && *at != 0) {
+      section.complain("engine", "this build has no engine \"paho\"", "use native");
+    }
+    if (section.boolean("tls").value_or(false)) {
+      section.complain("tls", "this build has no TLS", "use false, and a hub port without TLS");
+    }
+    static const std::vector<std::string> kAuths{"sas", "x509-selfsigned", "x509-ca"};
+    if (const auto at = section.word("auth", kAuths); at && *at != 0) {
+      section.complain("auth", fmt::format("this build has no auth \"{}\"", kAuths[*at]), "use sas");
+    }
+  }
+
+  void read_reconnect(const YamlNode& node, const std::string& path, Reconnect& reconnect) {
+    Section section{complaints_, node, path, "fleets[].reconnect"};
+    if (const auto enabled = section.boolean("enabled")) reconnect.enabled = *enabled;
+    const auto* backoff = section.find("backoff");
+    if (backoff == nullptr) return;
+    Section b{complaints_, *backoff, section.path_of("backoff"), "fleets[].reconnect.backoff"};
+    if (auto v = b.duration("initial", false)) reconnect.initial = *v;
+    if (auto v = b.duration("max", false)) reconnect.max = *v;
+    if (const auto at = b.word("jitter", {"full", "none"})) {
+      reconnect.jitter = *at == 0 ? Reconnect::Jitter::full : Reconnect::Jitter::none;
+    }
+    if (reconnect.max < reconnect.initial) b.complain("max", "max is shorter than initial", "make max the longer one");
+  }
+
+  void read_listeners(const YamlNode& node, const std::string& path, Fleet& fleet) {
+    if (!node.is_sequence()) {
+      fleet.on_desired.push_back(read_listener(node, path));
+      return;
+    }
+    std::map<std::string, size_t> seen;
+    for (size_t i = 0; i < node.items.size(); ++i) {
+      const auto at = fmt::format("{}[{}]", path, i);
+      auto listener = read_listener(node.items[i], at);
+      if (const auto [first, fresh] = seen.emplace(listener.path, i); !fresh) {
+        complaints_.add(
+            node.items[i].place, at, listener.path,
+            fmt::format("two listeners for {}", listener.path.empty() ? "every patch" : "\"" + listener.path + "\""),
+            "keep one");
+      }
+      fleet.on_desired.push_back(std::move(listener));
+    }
+  }
+
+  DesiredListener read_listener(const YamlNode& node, const std::string& path) {
+    Section section{complaints_, node, path, "fleets[].onDesired[]"};
+    DesiredListener listener;
+    if (auto text = section.text("path")) {
+      std::string_view rest = *text;
+      if (rest == "properties.desired") rest = {};
+      if (rest.starts_with("properties.desired.")) rest.remove_prefix(19);
+      listener.path = rest;
+      const bool hollow = rest.starts_with('.') || rest.ends_with('.') || rest.find("..") != std::string_view::npos;
+      if (hollow || rest.find_first_of("$# ") != std::string_view::npos || rest.starts_with("properties.")) {
+        section.complain("path", fmt::format("\"{}\" is not a path in the desired properties", shortened(*text)),
+                         "try climate or properties.desired.climate.hvac.systemControl");
+      }
+    }
+    if (const auto* apply = section.find("apply")) {
+      Section a{complaints_, *apply, section.path_of("apply"), "fleets[].onDesired[].apply"};
+      if (const auto* delay = a.find("delay")) listener.delay = read_delay(*delay, a.path_of("delay"));
+      if (const auto failure = a.share("failure")) listener.failure = *failure;
+    }
+    if (const auto* report = section.find("report")) {
+      if (report->is_mapping()) {
+        listener.report = DesiredListener::Report::values;
+        listener.values = read_template(section, "report", "reported properties");
+      } else if (const auto at = section.word("report", {"echo", "none"})) {
+        listener.report = *at == 0 ? DesiredListener::Report::echo : DesiredListener::Report::none;
+      }
+    }
+    return listener;
+  }
+
+  void check_device_ids(const Section& top) {
+    uint64_t total = 0;
+    for (const auto& fleet : s_.fleets) total += fleet.count;
+    if (total > kMaxDevices) {
+      top.complain("fleets", fmt::format("{} devices are too many for one run", format_count(total)),
+                   fmt::format("at most {}", format_count(kMaxDevices)));
+      return;
+    }
+    for (size_t second = 1; second < s_.fleets.size(); ++second) {
+      for (size_t first = 0; first < second; ++first) {
+        const auto clash = shared_device_id(s_.fleets[first], s_.fleets[second]);
+        if (!clash) continue;
+        complaints_.add(fleet_places_[second], fleet_sections_[second] + ".deviceId",
+                        s_.fleets[second].device_id_pattern,
+                        fmt::format("fleets \"{}\" and \"{}\" both have a device \"{}\"", s_.fleets[first].name,
+                                    s_.fleets[second].name, *clash),
+                        "put {fleet} into deviceId");
+        break;
+      }
+    }
+  }
+
+  static std::optional<std::string> shared_device_id(const Fleet& a, const Fleet& b) {
+    const auto either_starts = [](const std::string& x, const std::string& y) {
+      return x.starts_with(y) || y.starts_with(x);
+    };
+    const auto either_ends = [](const std::string& x, const std::string& y) {
+      return x.ends_with(y) || y.ends_with(x);
+    };
+    if (!either_starts(a.device_id.prefix(), b.device_id.prefix()) ||
+        !either_ends(a.device_id.suffix(), b.device_id.suffix())) {
+      return std::nullopt;
+    }
+    std::string id;
+    for (uint32_t i = 0; i < a.count; ++i) {
+      id.clear();
+      a.append_device_id(id, i);
+      const auto index = b.device_id.match(id);
+      if (index && *index < b.count) return id;
+    }
+    return std::nullopt;
+  }
+
+  // --- back ends
+  // ------------------------------------------------------------------------------------------------------
+
+  void read_backend(const YamlNode& node, const std::string& path) {
+    Section section{complaints_, node, path, "backends[]"};
+    if (!section.valid()) {
+      names_complete_ = false;
+      return;
+    }
+    BackendGroup group;
+    section.require("name", "give the back end a name; phases load it by that");
+    if (auto name = section.name("name")) {
+      group.name = *name;
+      for (const auto& other : s_.backends) {
+        if (other.name == *name)
+          section.complain("name", fmt::format("two back ends are named \"{}\"", *name), "rename one");
+      }
+      static const std::set<std::string_view> kSloWords{"convergence", "convergenceSystem", "scheduleLag", "service",
+                                                        "during"};
+      if (metrics::parse_op_kind(*name) || kSloWords.contains(*name)) {
+        section.complain("name", fmt::format("\"{}\" means something else in an SLO", *name), "choose another name");
+      }
+    } else {
+      names_complete_ = false;
+    }
+    static const std::vector<std::string> kDo{"patchDesired", "patchTags", "replaceTwin", "query", "getTwin"};
+    static constexpr OpKind kKinds[] = {OpKind::patch_desired, OpKind::patch_tags, OpKind::replace_twin, OpKind::query,
+                                        OpKind::backend_get_twin};
+    section.require("do", "one of " + detail::join(kDo));
+    const auto does = section.word("do", kDo);
+    if (does) group.op = kKinds[*does];
+    read_selection(section, group, does.has_value());
+    group.patch = read_template(section, "patch", "desired properties");
+    group.tags = read_template(section, "tags", "tags");
+    if (auto sql = section.text("sql")) group.sql = std::move(*sql);
+    if (auto v = section.integer("pageSize", 1, 10'000)) group.page_size = static_cast<uint32_t>(*v);
+    if (auto at = section.word("pages", {"first", "all"}))
+      group.pages = *at == 0 ? BackendGroup::Pages::first : BackendGroup::Pages::all;
+    if (auto at = section.word("ifMatch", {"any", "lastSeen"})) {
+      group.if_match = *at == 0 ? BackendGroup::IfMatch::any : BackendGroup::IfMatch::last_seen;
+    }
+    if (auto v = section.duration("timeout", false)) group.timeout = *v;
+    if (auto v = section.integer("connections", 1, 10'000)) group.connections = static_cast<uint32_t>(*v);
+    if (does) check_backend_keys(section, kDo[*does]);
+    s_.backends.push_back(std::move(group));
+  }
+
+  void read_selection(const Section& section, BackendGroup& group, bool known) {
+    if (known && group.op == OpKind::query) {
+      section.refuse("select", "a query selects by its text", "say it in the WHERE of sql");
+      return;
+    }
+    std::vector<std::string> names;
+    for (const auto& fleet : s_.fleets) names.push_back(fleet.name);
+    const auto selected = section.text("select");
+    if (!selected) {
+      if (!section.has("select") && s_.fleets.size() > 1)
+        section.require("select", "one of the fleets " + detail::join(names));
+      return;
+    }
+    const auto at = std::find(names.begin(), names.end(), *selected);
+    if (at != names.end()) {
+      group.fleet = static_cast<uint32_t>(at - names.begin());
+    } else if (names_complete_) {
+      section.complain("select", fmt::format("there is no fleet \"{}\"", shortened(*selected)),
+                       did_you_mean(*selected, names));
+    }
+  }
+
+  static void check_backend_keys(const Section& section, const std::string& does) {
+    const bool queries = does == "query", gets = does == "getTwin";
+    if (does == "patchDesired") section.require("patch", "what to set, such as patch: {climate: {minTemperature: 68}}");
+    if (does == "patchTags") section.require("tags", "what to set, such as tags: {location: {plant: Redmond43}}");
+    if (does == "replaceTwin" && !section.has("patch") && !section.has("tags")) {
+      section.complain("do", "replaceTwin has nothing to write", "give patch (desired properties), tags or both");
+    }
+    if (queries) section.require("sql", "such as sql: SELECT * FROM devices");
+    const auto refuse = [&](std::string_view key, bool wrong) {
+      if (wrong) section.refuse(key, fmt::format("{} has no \"{}\"", does, key), "remove it");
+    };
+    refuse("patch", queries || gets || does == "patchTags");
+    refuse("tags", queries || gets);
+    refuse("ifMatch", queries || gets);
+    for (const auto* key : {"sql", "pageSize", "pages"}) refuse(key, !queries);
+  }
+
+  void check_stream_names(const Section& top) {
+    // The report and SLOs speak of phases, fleets and back ends by name; a fleet and a back end of one name are
+    // confusing.
+    for (size_t i = 0; i < s_.backends.size(); ++i) {
+      for (const auto& fleet : s_.fleets) {
+        if (fleet.name.empty() || fleet.name != s_.backends[i].name) continue;
+        const auto& node = top.find("backends")->items;
+        const auto* name = i < node.size() ? node[i].find("name") : nullptr;
+        complaints_.add(name != nullptr ? name->place : top.place_of("backends"), fmt::format("backends[{}].name", i),
+                        fleet.name, fmt::format("a fleet is named \"{}\" too", fleet.name), "rename one");
+      }
+    }
+  }
+
+  // --- phases
+  // ---------------------------------------------------------------------------------------------------------
+
+  void read_phase(const YamlNode& node, const std::string& path) {
+    Section section{complaints_, node, path, "phases[]"};
+    if (!section.valid()) {
+      names_complete_ = false;
+      return;
+    }
+    Phase phase;
+    section.require("name", "give the phase a name, such as steady");
+    if (auto name = section.name("name")) {
+      phase.name = *name;
+      for (const auto& other : s_.phases) {
+        if (other.name == *name)
+          section.complain("name", fmt::format("two phases are named \"{}\"", *name), "rename one");
+      }
+    } else {
+      names_complete_ = false;
+    }
+    if (auto v = section.duration("duration", false)) phase.duration = *v;
+    if (const auto* until = section.find("until")) phase.until = read_until(*until, section.path_of("until"));
+    if (auto v = section.duration("timeout", false)) phase.timeout = *v;
+    if (auto v = section.boolean("record")) phase.record = *v;
+    if (section.has("duration") && section.has("until")) {
+      section.refuse("until", "a phase has a duration or an until, not both", "split it into two phases");
+    } else if (!section.has("duration") && !section.has("until") && !section.has("connect")) {
+      section.complain("duration", "the phase never ends", "give duration: 30s, or until: {converged: 100%}");
+    }
+    if (section.has("timeout") && section.has("duration")) {
+      section.refuse("timeout", "a phase with a duration needs no timeout", "remove it");
+    }
+    if (const auto* connect = section.find("connect")) read_connect(*connect, section.path_of("connect"), phase);
+    if (const auto* load = section.find("load")) read_load(*load, section.path_of("load"), phase);
+    if (const auto* disconnect = section.find("disconnect"))
+      read_disconnect(*disconnect, section.path_of("disconnect"), phase);
+    phase_nodes_.push_back(&node);
+    s_.phases.push_back(std::move(phase));
+  }
+
+  Until read_until(const YamlNode& node, const std::string& path) {
+    Section section{complaints_, node, path, "phases[].until"};
+    Until until;
+    if (section.valid() && node.members.size() != 1) {
+      complaints_.add(node.place, path, {}, "a phase waits for one thing", "try until: {converged: 100%}");
+    }
+    if (const auto share = section.share("converged")) until = {Until::Kind::converged, *share};
+    if (const auto share = section.share("devicesConnected")) until = {Until::Kind::devices_connected, *share};
+    return until;
+  }
+
+  std::vector<uint32_t> read_fleets(const Section& section) {
+    std::vector<uint32_t> indices;
+    const auto* list = section.find("fleets");
+    if (list == nullptr) return indices;
+    if (!list->is_sequence() || list->items.empty()) {
+      section.complain("fleets", fmt::format("{} is not a list of fleets", describe(*list)),
+                       "try fleets: [thermostats]");
+      return indices;
+    }
+    std::vector<std::string> names;
+    for (const auto& fleet : s_.fleets) names.push_back(fleet.name);
+    for (size_t i = 0; i < list->items.size(); ++i) {
+      const auto& item = list->items[i];
+      const auto at = std::find(names.begin(), names.end(), item.text);
+      const auto index = static_cast<uint32_t>(at - names.begin());
+      const auto item_path = fmt::format("{}[{}]", section.path_of("fleets"), i);
+      if (at == names.end() || !item.is_scalar()) {
+        if (names_complete_) {
+          complaints_.add(item.place, item_path, shortened(item.text),
+                          fmt::format("there is no fleet {}", describe(item)), did_you_mean(item.text, names));
+        }
+      } else if (std::find(indices.begin(), indices.end(), index) != indices.end()) {
+        complaints_.add(item.place, item_path, item.text, fmt::format("\"{}\" appears twice", item.text), "keep one");
+      } else {
+        indices.push_back(index);
+      }
+    }
+    return indices;
+  }
+
+  void read_connect(const YamlNode& node, const std::string& path, Phase& phase) {
+    ConnectSpec connect;
+    if (node.is_scalar()) {
+      read_rate(node, path, connect.spec.rate, connect.spec.per_device);
+    } else {
+      Section section{complaints_, node, path, "phases[].connect"};
+      if (!section.valid()) return;
+      connect.fleets = read_fleets(section);
+      read_shape(section, "phases[].connect", phase.duration, connect.spec);
+    }
+    if (connect.spec.per_device) {
+      complaints_.add(node.place, path, {}, "a connect rate per device means nothing: each connects once",
+                      "try connect: 500/s");
+    }
+    phase.connect = std::move(connect);
+  }
+
+  void read_disconnect(const YamlNode& node, const std::string& path, Phase& phase) {
+    Section section{complaints_, node, path, "phases[].disconnect"};
+    DisconnectSpec disconnect;
+    section.require("share", "how many of the devices, such as share: 30%");
+    if (const auto share = section.share("share")) {
+      disconnect.share = *share;
+      if (*share <= 0) section.complain("share", "a share of nothing disconnects nobody", "try 30%");
+    }
+    if (auto v = section.duration("after", true)) disconnect.after = *v;
+    if (auto v = section.duration("over", true)) disconnect.over = *v;
+    disconnect.fleets = read_fleets(section);
+    if (phase.duration && disconnect.after + disconnect.over > *phase.duration) {
+      section.complain(
+          "over", fmt::format("the disconnects end after the phase, which lasts {}", format_duration(*phase.duration)),
+          "shorten after and over, or lengthen the phase");
+    }
+    phase.disconnect = std::move(disconnect);
+  }
+
+  void read_load(const YamlNode& node, const std::string& path, Phase& phase) {
+    if (!node.is_mapping()) {
+      complaints_.add(node.place, path, shortened(node.text),
+                      fmt::format("{} is not a mapping of streams to loads", describe(node)),
+                      "try load: {rollout: 50/s}");
+      return;
+    }
+    std::set<std::string_view> seen;
+    for (const auto& member : node.members) {
+      const auto at = fmt::format("{}.{}", path, shortened(member.key));
+      if (!seen.insert(member.key).second) {
+        complaints_.add(member.place, at, shortened(member.key),
+                        fmt::format("\"{}\" appears twice", shortened(member.key)), "keep one");
+        continue;
+      }
+      LoadEntry entry;
+      const auto stream = find_stream(member, at);
+      if (stream) entry.stream = *stream;
+      read_load_entry(member.value, at, phase.duration, entry);
+      if (!stream) continue;
+      const bool query =
+          s_.is_backend_stream(*stream) && s_.backends[*stream - s_.fleets.size() * 4].op == OpKind::query;
+      if (entry.spec.per_device && query) {
+        complaints_.add(member.value.place, at, shortened(member.value.text), "a query belongs to no device",
+                        "give its total rate: 2/s");
+      }
+      phase.load.push_back(std::move(entry));
+    }
+  }
+
+  std::optional<uint32_t> find_stream(const detail::YamlMember& member, const std::string& path) {
+    std::vector<std::string> names;
+    for (uint32_t i = 0; i < streams_.size(); ++i) {
+      const auto& stream = streams_[i];
+      const bool device_side = !s_.is_backend_stream(i);
+      if (device_side && stream.kind == OpKind::connect) {
+        if (stream.name != member.key) continue;
+        complaints_.add(member.place, path, member.key, "devices are connected by the phase, not by a load",
+                        fmt::format("write connect: {{rate: 500/s, fleets: [{}]}} in the phase", stream.owner));
+        return std::nullopt;
+      }
+      if (stream.name == member.key) {
+        check_stream_use(i, member, path);
+        return i;
+      }
+      names.push_back(stream.name);
+    }
+    if (!names_complete_) return std::nullopt;
+    const auto dot = member.key.find('.');
+    const auto owner = member.key.substr(0, dot);
+    for (const auto& fleet : s_.fleets) {
+      if (fleet.name != owner) continue;
+      const std::vector<std::string> loads{"getTwin", "report", "telemetry"};
+      const bool bare = dot == std::string::npos;
+      complaints_.add(member.place, path, shortened(member.key),
+                      bare ? fmt::format("\"{}\" is a fleet; a load names one of its operations", owner)
+                           : fmt::format("\"{}\" is no operation of a device", shortened(member.key.substr(dot + 1))),
+                      bare ? fmt::format("try {}.report", owner) : did_you_mean(member.key.substr(dot + 1), loads));
+      return std::nullopt;
+    }
+    complaints_.add(member.place, path, shortened(member.key),
+                    fmt::format("there is no back end or device operation \"{}\"", shortened(member.key)),
+                    did_you_mean(member.key, names));
+    return std::nullopt;
+  }
+
+  void check_stream_use(uint32_t stream, const detail::YamlMember& member, const std::string& path) {
+    if (s_.is_backend_stream(stream)) return;
+    const auto& fleet = s_.fleets[stream / 4];
+    if (streams_[stream].kind == OpKind::report && !reporting_fleets_.contains(fleet.name)) {
+      complaints_.add(member.place, path, member.key, fmt::format("fleet \"{}\" has nothing to report", fleet.name),
+                      "give the fleet reported: {...}");
+    }
+    if (streams_[stream].kind == OpKind::telemetry && fleet.telemetry.every > Nanos{0}) {
+      complaints_.add(member.place, path, member.key,
+                      fmt::format("fleet \"{}\" sends telemetry by itself already", fleet.name),
+                      "remove telemetry.every of the fleet, or this load");
+    }
+  }
+
+  void read_load_entry(const YamlNode& node, const std::string& path, std::optional<Nanos> duration, LoadEntry& entry) {
+    if (!node.is_mapping()) {
+      read_rate(node, path, entry.spec.rate, entry.spec.per_device);
+      return;
+    }
+    Section section{complaints_, node, path, "phases[].load.*"};
+    if (!section.has("concurrency")) {
+      read_shape(section, "phases[].load.*", duration, entry.spec);
+      return;
+    }
+    for (const auto& member : node.members) {
+      if (member.key == "concurrency") continue;
+      section.refuse(member.key, fmt::format("a closed load (concurrency) has no \"{}\"", member.key),
+                     "remove one of them");
+    }
+    if (const auto n = section.integer("concurrency", 1, 1'000'000)) entry.concurrency = static_cast<uint32_t>(*n);
+  }
+
+  bool read_rate(const YamlNode& node, const std::string& path, Rate& rate, bool& per_device) {
+    std::string_view text = node.text;
+    const bool device = text.ends_with("/device");
+    if (device) text.remove_suffix(7);
+    const auto parsed = node.is_scalar() ? parse_rate(text) : Result<Rate>{make_error(ErrorCode::invalid_argument, {})};
+    const auto shown = shortened(node.text);
+    if (!parsed) {
+      const auto number = detail::leading_number(node.text);
+      complaints_.add(node.place, path, shown, fmt::format("{} is not a rate", describe(node)),
+                      number.empty() ? "try 50/s, or 0.1/s/device" : fmt::format("try {}/s", number));
+      return false;
+    }
+    if (parsed->per_second > kMaxRate) {
+      complaints_.add(node.place, path, shown, fmt::format("\"{}\" is more than a run can ask", shown),
+                      "at most " + format_rate({kMaxRate}));
+      return false;
+    }
+    rate = *parsed;
+    per_device = device;
+    return true;
+  }
+
+  /// Reads the rates of one shape, which must all be totals or all per device.
+  class ShapeRates {
+   public:
+    ShapeRates(Loader& loader, const Section& section, ShapeSpec& spec)
+        : loader_{loader}, section_{section}, spec_{spec} {}
+    void read(std::string_view key, Rate& rate) {
+      section_.require(key, fmt::format("such as {}: 50/s", key));
+      if (const auto* node = section_.find(key)) read(*node, section_.path_of(key), rate);
+    }
+    void read(const YamlNode& node, const std::string& path, Rate& rate) {
+      bool per_device = false;
+      if (!loader_.read_rate(node, path, rate, per_device)) return;
+      if (seen_ && per_device != spec_.per_device) {
+        loader_.complaints_.add(node.place, path, shortened(node.text),
+                                "some rates of this load are per device and some are totals",
+                                "write all with /device or all without");
+      }
+      seen_ = true;
+      spec_.per_device = per_device;
+    }
+
+   private:
+    Loader& loader_;
+    const Section& section_;
+    ShapeSpec& spec_;
+    bool seen_ = false;
+  };
+
+  void read_shape(const Section& section, std::string_view pattern, std::optional<Nanos> duration, ShapeSpec& spec) {
+    struct Form {
+      std::string name;
+      ShapeSpec::Kind kind;
+      std::vector<std::string_view> keys;
+    };
+    static const std::vector<Form> kForms{{"constant", ShapeSpec::Kind::constant, {"rate"}},
+                                          {"ramp", ShapeSpec::Kind::ramp, {"from", "to", "over"}},
+                                          {"steps", ShapeSpec::Kind::steps, {"steps"}},
+                                          {"spike", ShapeSpec::Kind::spike, {"base", "peak", "at", "for"}},
+                                          {"sine", ShapeSpec::Kind::sine, {"mean", "amplitude", "period"}}};
+    if (!section.valid()) return;
+    std::vector<std::string> names;
+    for (const auto& form : kForms) names.push_back(form.name);
+    size_t chosen = 0;
+    if (section.has("shape")) {
+      const auto at = section.word("shape", names);
+      if (!at) return;
+      chosen = *at;
+    }
+    const auto& form = kForms[chosen];
+    spec.kind = form.kind;
+    for (const auto& other : kForms) {
+      for (const auto key : other.keys) {
+        const bool wanted = std::find(form.keys.begin(), form.keys.end(), key) != form.keys.end();
+        if (wanted || other.kind == form.kind) continue;
+        section.refuse(key, fmt::format("\"{}\" belongs to shape {}", key, other.name),
+                       section.has("shape") ? "remove it" : fmt::format("add shape: {}", other.name));
+      }
+    }
+    if (const auto poisson = section.boolean("poisson")) spec.poisson = *poisson;
+    const auto misfit = [&](std::string_view key, Nanos end) {
+      if (!duration || end <= *duration) return;
+      section.complain(key,
+                       fmt::format("the shape ends at {}, after the phase, which lasts {}", format_duration(end),
+                                   format_duration(*duration)),
+                       "lengthen the phase or shorten the shape");
+    };
+    ShapeRates rates{*this, section, spec};
+    switch (form.kind) {
+      case ShapeSpec::Kind::constant:
+        // Without any key of a shape the hint should be a rate, whatever was meant.
+        rates.read("rate", spec.rate);
+        break;
+      case ShapeSpec::Kind::ramp:
+        rates.read("from", spec.from);
+        rates.read("to", spec.to);
+        if (auto v = section.duration("over", false)) {
+          spec.over = *v;
+          misfit("over", *v);
+        } else if (!duration && !section.has("over")) {
+          section.complain("over", "a ramp in a phase without a duration needs an end", "try over: 30s");
+        }
+        break;
+      case ShapeSpec::Kind::steps:
+        read_steps(section, pattern, rates, duration, spec);
+        break;
+      case ShapeSpec::Kind::spike:
+        rates.read("base", spec.rate);
+        rates.read("peak", spec.peak);
+        section.require("at", "when the spike starts, such as at: 10s");
+        section.require("for", "how long it lasts, such as for: 5s");
+        if (auto v = section.duration("at", true)) spec.at = *v;
+        if (auto v = section.duration("for", false)) spec.hold = *v;
+        misfit("for", spec.at + spec.hold);
+        break;
+      case ShapeSpec::Kind::sine:
+        rates.read("mean", spec.rate);
+        rates.read("amplitude", spec.peak);
+        section.require("period", "such as period: 60s");
+        if (auto v = section.duration("period", false)) spec.period = *v;
+        if (spec.peak.per_second > spec.rate.per_second) {
+          section.complain("amplitude", "the amplitude is above the mean, so the rate would be negative", "lower it");
+        }
+        break;
+    }
+  }
+
+  void read_steps(const Section& section, std::string_view pattern, ShapeRates& rates, std::optional<Nanos> duration,
+                  ShapeSpec& spec) {
+    const std::string key = "steps";
+    if (!section.require(key, "such as steps: [{rate: 50/s, for: 10s}, {rate: 100/s}]")) return;
+    const auto& list = *section.find(key);
+    if (!list.is_sequence() || list.items.empty() || list.items.size() > kMaxSteps) {
+      section.complain(key, fmt::format("{} is not a list of steps", describe(list)),
+                       "try [{rate: 50/s, for: 10s}, {rate: 100/s}]");
+      return;
+    }
+    Nanos end{0};
+    for (size_t i = 0; i < list.items.size(); ++i) {
+      const Section item{complaints_, list.items[i], fmt::format("{}[{}]", section.path_of(key), i),
+                         fmt::format("{}.steps[]", pattern)};
+      RateStep step;
+      item.require("rate", "such as rate: 50/s");
+      if (const auto* rate = item.find("rate")) rates.read(*rate, item.path_of("rate"), step.rate);
+      if (i + 1 < list.items.size()) item.require("for", "only the last step may leave it out");
+      if (auto v = item.duration("for", false)) step.length = *v;
+      end += std::min(step.length, Nanos::max() - end);
+      spec.steps.push_back(step);
+    }
+    if (duration && end > *duration) {
+      section.complain(key,
+                       fmt::format("the steps end at {}, after the phase, which lasts {}", format_duration(end),
+                                   format_duration(*duration)),
+                       "lengthen the phase or shorten the steps");
+    }
+  }
+
+  // --- judgement
+  // ------------------------------------------------------------------------------------------------------
+
+  /// `until: {converged: ...}` can only hold if somebody patches and somebody reports.
+  void check_convergence(const Section& top) {
+    const auto reports = [&](const Fleet& fleet) {
+      return std::any_of(fleet.on_desired.begin(), fleet.on_desired.end(),
+                         [](const auto& l) { return l.report != DesiredListener::Report::none; });
+    };
+    for (size_t i = 0; i < s_.phases.size(); ++i) {
+      if (!s_.phases[i].until || s_.phases[i].until->kind != Until::Kind::converged) continue;
+      const bool patched = std::any_of(s_.backends.begin(), s_.backends.end(), [&](const BackendGroup& group) {
+        const bool writes = group.op == OpKind::patch_desired || group.op == OpKind::replace_twin;
+        return writes && group.fleet < s_.fleets.size() && reports(s_.fleets[group.fleet]);
+      });
+      if (patched || !names_complete_) continue;
+      const auto* until = phase_nodes_[i]->find("until");
+      complaints_.add(until != nullptr ? until->place : top.place_of("phases"),
+                      fmt::format("phases[{}].until.converged", i), {},
+                      "nothing can converge: no back end patches desired properties of a fleet that reports them",
+                      "add a back end with do: patchDesired, and onDesired: {report: echo} to the fleet");
+    }
+  }
+
+  void read_slos(const Section& top) {
+    const auto* list = top.find("slos");
+    if (list == nullptr) return;
+    if (!list->is_sequence()) {
+      top.complain("slos", fmt::format("{} is not a list of SLOs", describe(*list)), "try - convergence p99 < 500ms");
+      return;
+    }
+    const auto layout = s_.recorder_layout();
+    for (size_t i = 0; i < list->items.size(); ++i) {
+      const auto& item = list->items[i];
+      const auto path = fmt::format("slos[{}]", i);
+      if (!item.is_scalar()) {
+        complaints_.add(item.place, path, {}, fmt::format("{} is not an SLO", describe(item)),
+                        "try convergence p99 < 500ms");
+        continue;
+      }
+      auto slo = metrics::parse_slo(item.text);
+      if (!slo) {
+        complaints_.add_error(item.place, path, shortened(item.text), slo.error().message);
+        continue;
+      }
+      if (names_complete_) {
+        if (const auto known = metrics::check_slo(*slo, layout); !known) {
+          complaints_.add_error(item.place, path, shortened(item.text), known.error().message);
+        }
+      }
+      s_.slos.push_back(std::move(*slo));
+    }
+  }
+
+  void read_invariants(const Section& top) {
+    const auto* list = top.find("invariants");
+    if (list == nullptr) return;
+    static const std::vector<std::string> kNames{"noLostUpdates", "versionsMonotonic", "finalStateMatches"};
+    if (!list->is_sequence()) {
+      top.complain("invariants", fmt::format("{} is not a list", describe(*list)),
+                   "try [" + detail::join(kNames) + "]");
+      return;
+    }
+    for (size_t i = 0; i < list->items.size(); ++i) {
+      const auto& item = list->items[i];
+      const auto path = fmt::format("invariants[{}]", i);
+      const auto at = std::find(kNames.begin(), kNames.end(), item.text);
+      if (!item.is_scalar() || at == kNames.end()) {
+        complaints_.add(item.place, path, shortened(item.text), fmt::format("{} is not an invariant", describe(item)),
+                        did_you_mean(item.text, kNames));
+        continue;
+      }
+      const auto invariant = static_cast<Invariant>(at - kNames.begin());
+      if (s_.checks(invariant)) {
+        complaints_.add(item.place, path, item.text, fmt::format("\"{}\" appears twice", item.text), "keep one");
+        continue;
+      }
+      s_.invariants.push_back(invariant);
+    }
+  }
+
+  Complaints& complaints_;
+  std::string default_name_;
+  Scenario s_;
+  std::vector<metrics::StreamSpec> streams_;
+  std::vector<std::string> fleet_sections_;
+  std::vector<YamlPlace> fleet_places_;
+  std::vector<const YamlNode*> phase_nodes_;
+  std::set<std::string> reporting_fleets_;  // those with `reported`, right or wrong
+  /// False once a fleet, back end or phase has no usable name: then references are not checked, because the cure of
+  /// that mistake may be the cure of theirs.
+  bool names_complete_ = true;
+};
+
+std::string stem_of(std::string_view file_name) {
+  const auto slash = file_name.rfind('/');
+  if (slash != std::string_view::npos) file_name.remove_prefix(slash + 1);
+  const auto dot = file_name.find('.');
+  std::string stem{file_name.substr(0, dot)};
+  for (auto& c : stem) {
+    if (!detail::is_name(std::string{'a', c})) c = '-';
+  }
+  return stem.empty() ? "scenario" : stem;
+}
+
+}  // namespace
+
+std::string to_string(const Diagnostic& d) {
+  std::string out = d.file;
+  if (d.line > 0) out += fmt::format(":{}:{}", d.line, d.column);
+  if (!d.path.empty()) out += ": " + d.path;
+  out += ": " + d.message;
+  if (!d.hint.empty()) out += " (" + d.hint + ")";
+  return out;
+}
+
+std::string to_string(const std::vector<Diagnostic>& diagnostics) {
+  std::string out;
+  for (const auto& diagnostic : diagnostics) out += to_string(diagnostic) + "\n";
+  return out;
+}
+
+LoadResult load_scenario(std::string_view text, std::string_view file_name, const std::vector<std::string>& overrides) {
+  LoadResult result;
+  auto document = detail::read_yaml(text, file_name);
+  if (!document.diagnostics.empty()) {
+    result.diagnostics = std::move(document.diagnostics);
+    return result;
+  }
+  std::vector<std::string> sources{std::string{file_name}};
+  for (const auto& override_text : overrides) sources.push_back("--set " + shortened(override_text, 80));
+  Complaints complaints{std::move(sources)};
+  for (size_t i = 0; i < overrides.size(); ++i) {
+    detail::apply_override(document.root, overrides[i], static_cast<uint16_t>(i + 1), complaints);
+  }
+  auto scenario = Loader{complaints, stem_of(file_name)}.read(document.root);
+  if (complaints.empty()) {
+    result.scenario = std::move(scenario);
+  } else {
+    result.diagnostics = complaints.take();
+  }
+  return result;
+}
+
+LoadResult load_scenario_file(const std::string& path, const std::vector<std::string>& overrides) {
+  const auto unreadable = [&path](const std::string& why) {
+    return LoadResult{std::nullopt, {{path, 0, 0, {}, {}, "cannot read the scenario: " + why, "check the path"}}};
+  };
+  std::ifstream file{path, std::ios::binary};
+  if (!file) return unreadable(std::strerror(errno));
+  std::string text(kMaxScenarioBytes + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (file.bad() || (file.fail() && !file.eof())) return unreadable("it is not a regular file");
+  text.resize(static_cast<size_t>(file.gcount()));
+  return load_scenario(text, path, overrides);
+}
+
+std::vector<std::string> known_keys() {
+  std::vector<std::string> out;
+  for (const auto& set : detail::key_table()) {
+    for (const auto& key : set.keys) out.push_back(set.pattern.empty() ? key : fmt::format("{}.{}", set.pattern, key));
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+}  // namespace twinstorm::scenario

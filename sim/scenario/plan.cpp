@@ -1,0 +1,693 @@
+#include "sim/scenario/plan.hpp"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <set>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "sim/scenario/detail/text.hpp"
+
+namespace twinstorm::scenario {
+namespace {
+
+using metrics::OpKind;
+using std::chrono::seconds;
+
+constexpr Rate kConnectRate{500};
+constexpr Nanos kPatience = seconds{30};  // on top of what connecting needs by its own rate
+constexpr Nanos kConvergePatience = seconds{60};
+// An HTTP/1.1 connection carries one request at a time, so rate x latency is how many are busy. A hub beside the
+// generator answers in about a millisecond; a remote one in tens. Twice the need keeps a slow second from queueing in
+// the client.
+constexpr double kExpectedHttpSeconds = 0.020;
+constexpr double kConnectionHeadroom = 2;
+constexpr uint32_t kMinConnections = 2;
+constexpr uint32_t kMaxConnections = 512;
+// bench/footprint measures the heap; the kernel's part is struct tcp_sock, file, dentry, inode and the epoll entry.
+constexpr ByteCount kDeviceHeapBytes = 610;
+constexpr ByteCount kSocketKernelBytes = 4096;
+constexpr uint64_t kOtherDescriptors = 64;
+constexpr uint64_t kHistogramsPerCell = 2;
+constexpr uint64_t kHistogramsPerPhase = 7;
+constexpr ByteCount kHistogramBytes = 23'552 * 8;
+// A percentile needs this many samples beyond it (the rule of SLOs and reports).
+constexpr double kSamplesBeyond = 10;
+
+uint64_t devices_of(const Scenario& s, const std::vector<uint32_t>& fleets) {
+  uint64_t sum = 0;
+  for (const auto index : fleets) sum += s.fleets[index].count;
+  return sum;
+}
+
+std::vector<uint32_t> all_fleets(const Scenario& s) {
+  std::vector<uint32_t> all(s.fleets.size());
+  for (uint32_t i = 0; i < all.size(); ++i) all[i] = i;
+  return all;
+}
+
+/// Whether a phase makes no sense with devices that are offline.
+bool needs_devices(const Scenario& s, const Phase& phase) {
+  if (phase.disconnect || (phase.until && !phase.connect)) return true;
+  return std::any_of(phase.load.begin(), phase.load.end(), [&](const LoadEntry& entry) {
+    if (!s.is_backend_stream(entry.stream)) return true;
+    const auto op = s.backends[entry.stream - s.fleets.size() * 4].op;
+    return op == OpKind::patch_desired || op == OpKind::replace_twin;
+  });
+}
+
+/// Puts a connecting phase in front of the first phase that needs devices nobody has connected.
+void add_connect_phases(Scenario& s) {
+  std::set<uint32_t> connected;
+  for (size_t i = 0; i < s.phases.size(); ++i) {
+    if (auto& connect = s.phases[i].connect) {
+      if (connect->fleets.empty()) connect->fleets = all_fleets(s);
+      connected.insert(connect->fleets.begin(), connect->fleets.end());
+    }
+    if (!needs_devices(s, s.phases[i]) || connected.size() == s.fleets.size()) continue;
+    Phase added;
+    added.connect.emplace();
+    added.connect->spec.rate = kConnectRate;
+    for (const auto fleet : all_fleets(s)) {
+      if (connected.insert(fleet).second) added.connect->fleets.push_back(fleet);
+    }
+    const auto taken = [&](const std::string& name) {
+      return std::any_of(s.phases.begin(), s.phases.end(), [&](const Phase& p) { return p.name == name; });
+    };
+    added.name = "connect";
+    for (int n = 2; taken(added.name); ++n) added.name = fmt::format("connect-{}", n);
+    s.phases.insert(s.phases.begin() + static_cast<std::ptrdiff_t>(i), std::move(added));
+    ++i;
+  }
+}
+
+Nanos connect_time(const Scenario& s, const ConnectSpec& connect) {
+  const auto devices = devices_of(s, connect.fleets);
+  const auto last = connect.shape.due_at(devices == 0 ? 0 : devices - 1);
+  return last == Nanos::max() ? Nanos{0} : last;
+}
+
+void resolve_phase(const Scenario& s, Phase& phase) {
+  if (!phase.duration && !phase.until) phase.until = Until{Until::Kind::devices_connected, 1.0};
+  const auto complete = [&](ShapeSpec& spec) {
+    if (spec.kind == ShapeSpec::Kind::ramp && !spec.over && phase.duration) spec.over = phase.duration;
+  };
+  if (phase.connect) {
+    complete(phase.connect->spec);
+    phase.connect->shape = make_shape(phase.connect->spec, 1, phase.length());
+  }
+  for (auto& entry : phase.load) {
+    if (entry.closed()) continue;
+    complete(entry.spec);
+    entry.shape = make_shape(entry.spec, s.fleets[s.fleet_of_stream(entry.stream)].count, phase.length());
+  }
+  if (phase.disconnect && phase.disconnect->fleets.empty()) phase.disconnect->fleets = all_fleets(s);
+  if (phase.until && phase.timeout == Nanos{0}) {
+    phase.timeout = phase.connect ? connect_time(s, *phase.connect) + kPatience : kConvergePatience;
+    // Whole seconds read better, and the number only has to be generous.
+    phase.timeout = std::chrono::ceil<seconds>(phase.timeout);
+  }
+}
+
+struct Demand {
+  double rate = 0;
+  uint32_t concurrency = 0;
+};
+
+/// The most a stream asks in any phase.
+Demand demand_of(const Scenario& s, uint32_t stream) {
+  Demand most;
+  for (const auto& phase : s.phases) {
+    for (const auto& entry : phase.load) {
+      if (entry.stream != stream) continue;
+      most.rate = std::max(most.rate, entry.closed() ? 0 : entry.shape.peak_rate().per_second);
+      most.concurrency = std::max(most.concurrency, entry.concurrency);
+    }
+  }
+  return most;
+}
+
+std::string rate_text(Rate rate, bool per_device) { return format_rate(rate) + (per_device ? "/device" : ""); }
+
+std::string describe(const LoadEntry& entry) {
+  if (entry.closed()) return fmt::format("closed, {} in flight", format_count(entry.concurrency));
+  const auto& spec = entry.spec;
+  const auto rate = [&](Rate r) { return rate_text(r, spec.per_device); };
+  std::string text;
+  switch (spec.kind) {
+    case ShapeSpec::Kind::constant:
+      text = "constant " + rate(spec.rate);
+      break;
+    case ShapeSpec::Kind::ramp:
+      text = fmt::format("ramp {} to {} over {}", rate(spec.from), rate(spec.to),
+                         format_duration(spec.over.value_or(Nanos{0})));
+      break;
+    case ShapeSpec::Kind::steps: {
+      text = "steps";
+      for (size_t i = 0; i < spec.steps.size() && i < 4; ++i) text += " " + rate(spec.steps[i].rate);
+      if (spec.steps.size() > 4) text += " ...";
+      break;
+    }
+    case ShapeSpec::Kind::spike:
+      text = fmt::format("{} with {} at {} for {}", rate(spec.rate), rate(spec.peak), format_duration(spec.at),
+                         format_duration(spec.hold));
+      break;
+    case ShapeSpec::Kind::sine:
+      text = fmt::format("sine {} +- {} every {}", rate(spec.rate), rate(spec.peak), format_duration(spec.period));
+      break;
+  }
+  return spec.poisson ? text + ", Poisson" : text;
+}
+
+std::string percent(double share) { return detail::exact_share(share); }
+
+std::string ends_text(const Phase& phase) {
+  if (phase.duration) return "after " + format_duration(*phase.duration);
+  const char* what = phase.until->kind == Until::Kind::converged ? "converged" : "connected";
+  return fmt::format("when {} {}, at most {}", percent(phase.until->share), what, format_duration(phase.timeout));
+}
+
+PlannedPhase plan_phase(const Scenario& s, const std::vector<metrics::StreamSpec>& streams, const Phase& phase) {
+  PlannedPhase out;
+  out.name = phase.name;
+  out.record = phase.record;
+  out.ends = ends_text(phase);
+  if (phase.duration) out.seconds = to_seconds(*phase.duration);
+  if (phase.until) out.timeout_seconds = to_seconds(phase.timeout);
+  if (phase.connect) {
+    const auto devices = devices_of(s, phase.connect->fleets);
+    const auto& shape = phase.connect->shape;
+    out.connects = phase.duration ? std::min<uint64_t>(shape.arrivals(), devices) : devices;
+    out.connect_rate = shape.peak_rate().per_second;
+    if (!phase.duration) out.seconds = to_seconds(connect_time(s, *phase.connect));
+  }
+  if (phase.disconnect) {
+    const auto devices = static_cast<double>(devices_of(s, phase.disconnect->fleets));
+    out.disconnects = static_cast<uint64_t>(std::llround(devices * phase.disconnect->share));
+  }
+  for (const auto& entry : phase.load) {
+    PlannedLoad load;
+    load.stream = entry.stream;
+    load.name = streams[entry.stream].name;
+    load.model = describe(entry);
+    load.closed = entry.closed();
+    if (!load.closed) {
+      load.peak_rate = entry.shape.peak_rate().per_second;
+      if (phase.duration) {
+        load.arrivals = entry.shape.poisson() ? std::round(entry.shape.count_by(*phase.duration))
+                                              : static_cast<double>(entry.shape.arrivals());
+      }
+    }
+    out.load.push_back(std::move(load));
+  }
+  return out;
+}
+
+/// Arrivals that an objective's percentile will stand on, or nothing when the plan cannot tell.
+std::optional<double> expected_samples(const Scenario& s, const Plan& plan,
+                                       const std::vector<metrics::StreamSpec>& streams, const metrics::SloSpec& slo) {
+  if (slo.metric == metrics::SloMetric::schedule_lag) return std::nullopt;
+  double sum = 0;
+  for (size_t i = 0; i < s.phases.size(); ++i) {
+    const bool judged = slo.phase.empty() ? s.phases[i].record : slo.phase == s.phases[i].name;
+    if (!judged) continue;
+    const bool counts_connects = slo.metric == metrics::SloMetric::operation && slo.operation == OpKind::connect;
+    if (counts_connects) sum += static_cast<double>(plan.phases[i].connects);
+    for (const auto& load : plan.phases[i].load) {
+      const auto kind = streams[load.stream].kind;
+      bool matches = false;
+      switch (slo.metric) {
+        case metrics::SloMetric::operation:
+          matches = slo.operation == kind;
+          break;
+        case metrics::SloMetric::stream:
+          matches = slo.stream == load.name;
+          break;
+        case metrics::SloMetric::convergence:
+        case metrics::SloMetric::convergence_system:
+          matches = kind == OpKind::patch_desired || kind == OpKind::replace_twin;
+          break;
+        case metrics::SloMetric::schedule_lag:
+          break;
+      }
+      if (!matches) continue;
+      if (load.closed || !s.phases[i].duration) return std::nullopt;
+      sum += load.arrivals;
+    }
+  }
+  // Reports also answer patches, and telemetry and reconnects come by themselves: nothing certain to say about those.
+  const bool also_unasked = slo.metric == metrics::SloMetric::operation && slo.operation &&
+                            (*slo.operation == OpKind::report || *slo.operation == OpKind::telemetry ||
+                             *slo.operation == OpKind::get_twin || *slo.operation == OpKind::connect);
+  if (also_unasked || (slo.metric == metrics::SloMetric::stream && slo.stream.find('.') != std::string::npos))
+    return std::nullopt;
+  return sum;
+}
+
+void add_notes(const Scenario& s, const std::vector<metrics::StreamSpec>& streams, Plan& plan) {
+  std::set<uint32_t> loaded, connected;
+  for (size_t i = 0; i < s.phases.size(); ++i) {
+    const auto& phase = s.phases[i];
+    for (const auto& entry : phase.load) loaded.insert(entry.stream);
+    if (!phase.connect) continue;
+    connected.insert(phase.connect->fleets.begin(), phase.connect->fleets.end());
+    const auto devices = devices_of(s, phase.connect->fleets);
+    if (plan.phases[i].connects < devices) {
+      plan.notes.push_back(fmt::format("phase \"{}\" ends before it has connected all: {} of {} devices", phase.name,
+                                       format_count(plan.phases[i].connects), format_count(devices)));
+    }
+  }
+  for (uint32_t i = 0; i < s.backends.size(); ++i) {
+    if (!loaded.contains(s.backend_stream(i))) {
+      plan.notes.push_back(
+          fmt::format("back end \"{}\" is in no phase's load, so it does nothing", s.backends[i].name));
+    }
+  }
+  for (uint32_t i = 0; i < s.fleets.size(); ++i) {
+    if (!connected.contains(i))
+      plan.notes.push_back(fmt::format("no phase needs fleet \"{}\": it stays offline", s.fleets[i].name));
+  }
+  for (const auto& slo : s.slos) {
+    const auto quantile = metrics::quantile_of(slo.statistic);
+    if (!quantile) continue;
+    const auto samples = expected_samples(s, plan, streams, slo);
+    const double needed = std::ceil(kSamplesBeyond / (1 - *quantile) - 1e-6);
+    if (samples && *samples < needed) {
+      plan.notes.push_back(fmt::format("SLO \"{}\" will stay undecided: about {} samples, and that percentile needs {}",
+                                       slo.text, format_count(static_cast<uint64_t>(*samples)),
+                                       format_count(static_cast<uint64_t>(needed))));
+    }
+  }
+  for (uint32_t i = 0; i < s.backends.size(); ++i) {
+    const auto rate = demand_of(s, s.backend_stream(i)).rate / plan.shards;
+    const auto busy = rate * kExpectedHttpSeconds;
+    if (busy > s.backends[i].connections) {
+      plan.notes.push_back(
+          fmt::format("back end \"{}\" asks {} a shard on {} connections: an answer may take {} at most",
+                      s.backends[i].name, format_rate({rate}), s.backends[i].connections,
+                      format_duration(from_seconds(s.backends[i].connections / rate))));
+    }
+  }
+}
+
+// --- text
+// -------------------------------------------------------------------------------------------------------------
+
+std::string target_text(const Target& target) {
+  switch (target.kind) {
+    case Target::Kind::embedded:
+      return fmt::format("embedded hub, its own process, {} thread{}", target.hub.threads,
+                         target.hub.threads == 1 ? "" : "s");
+    case Target::Kind::ready_file:
+      return "hub described by " + target.ready_file;
+    case Target::Kind::connection_string:
+      break;
+  }
+  const bool from_environment = target.connection_string.starts_with("env:");
+  return fmt::format("{}, MQTT port {}, HTTP port {}",
+                     from_environment ? target.connection_string : "connection string of the scenario",
+                     target.mqtt_port, target.http_port);
+}
+
+std::string plural(uint64_t n, std::string_view word) {
+  return fmt::format("{} {}{}", format_count(n), word, n == 1 ? "" : "s");
+}
+
+void append_table(std::string& out, const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  for (const auto& row : rows) {
+    std::string line = " ";
+    for (size_t i = 0; i < row.size(); ++i) line += fmt::format(" {:<{}} ", row[i], widths[i]);
+    line.erase(line.find_last_not_of(' ') + 1);
+    out += line + "\n";
+  }
+}
+
+// --- YAML
+// -------------------------------------------------------------------------------------------------------------
+
+/// A scalar that every YAML reader takes for this text.
+std::string word(std::string_view text) {
+  static const std::set<std::string_view> kOtherMeaning{"true", "false", "null", "yes", "no", "on", "off", "y", "n"};
+  std::string lower{text};
+  for (auto& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const bool plain = !text.empty() && std::isalpha(static_cast<unsigned char>(text.front())) != 0 &&
+                     std::all_of(text.begin(), text.end(), [](char c) {
+                       return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
+                     });
+  return plain && !kOtherMeaning.contains(lower) ? std::string{text} : detail::quoted(text);
+}
+
+std::string exact(Rate rate, bool per_device) { return detail::exact_rate(rate) + (per_device ? "/device" : ""); }
+
+std::string shape_yaml(const ShapeSpec& spec) {
+  const auto rate = [&](Rate r) { return exact(r, spec.per_device); };
+  std::string out;
+  switch (spec.kind) {
+    case ShapeSpec::Kind::constant:
+      out = fmt::format("shape: constant, rate: {}", rate(spec.rate));
+      break;
+    case ShapeSpec::Kind::ramp:
+      out = fmt::format("shape: ramp, from: {}, to: {}", rate(spec.from), rate(spec.to));
+      if (spec.over) out += ", over: " + detail::exact_duration(*spec.over);
+      break;
+    case ShapeSpec::Kind::steps:
+      out = "shape: steps, steps: [";
+      for (size_t i = 0; i < spec.steps.size(); ++i) {
+        out += fmt::format("{}{{rate: {}", i > 0 ? ", " : "", rate(spec.steps[i].rate));
+        if (spec.steps[i].length > Nanos{0}) out += ", for: " + detail::exact_duration(spec.steps[i].length);
+        out += "}";
+      }
+      out += "]";
+      break;
+    case ShapeSpec::Kind::spike:
+      out = fmt::format("shape: spike, base: {}, peak: {}, at: {}, for: {}", rate(spec.rate), rate(spec.peak),
+                        detail::exact_duration(spec.at), detail::exact_duration(spec.hold));
+      break;
+    case ShapeSpec::Kind::sine:
+      out = fmt::format("shape: sine, mean: {}, amplitude: {}, period: {}", rate(spec.rate), rate(spec.peak),
+                        detail::exact_duration(spec.period));
+      break;
+  }
+  return out + fmt::format(", poisson: {}", spec.poisson);
+}
+
+std::string fleets_yaml(const Scenario& s, const std::vector<uint32_t>& fleets) {
+  std::string out = "[";
+  for (size_t i = 0; i < fleets.size(); ++i) out += (i > 0 ? ", " : "") + word(s.fleets[fleets[i]].name);
+  return out + "]";
+}
+
+void append_target(std::string& out, const Target& target) {
+  switch (target.kind) {
+    case Target::Kind::embedded:
+      out += fmt::format("target:\n  embedded: {{threads: {}}}\n", target.hub.threads);
+      return;
+    case Target::Kind::ready_file:
+      out += fmt::format("target:\n  readyFile: {}\n", detail::quoted(target.ready_file));
+      return;
+    case Target::Kind::connection_string:
+      break;
+  }
+  const bool secret = !target.connection_string.starts_with("env:");
+  out += fmt::format("target:\n  connectionString: {}\n  mqttPort: {}\n  httpPort: {}\n",
+                     secret ? "env:IOTHUB_CONNECTION_STRING" : detail::quoted(target.connection_string),
+                     target.mqtt_port, target.http_port);
+}
+
+void append_fleet(std::string& out, const Fleet& fleet) {
+  const auto duration = [](Nanos v) { return detail::exact_duration(v); };
+  out += fmt::format(
+      "  - name: {}\n    count: {}\n    deviceId: {}\n    transport: {}\n    engine: native\n    tls: {}\n    auth: "
+      "{}\n",
+      word(fleet.name), fleet.count, detail::quoted(fleet.device_id_pattern), to_string(fleet.transport), fleet.tls,
+      to_string(fleet.auth));
+  if (!fleet.tags.empty()) out += fmt::format("    tags: {}\n", fleet.tags.source());
+  if (!fleet.reported.empty()) out += fmt::format("    reported: {}\n", fleet.reported.source());
+  if (!fleet.on_desired.empty()) out += "    onDesired:\n";
+  for (const auto& listener : fleet.on_desired) {
+    std::string report = "echo";
+    if (listener.report == DesiredListener::Report::none) report = "none";
+    if (listener.report == DesiredListener::Report::values) report = listener.values.source();
+    out += "      - ";
+    if (!listener.path.empty()) out += fmt::format("path: {}\n        ", detail::quoted(listener.path));
+    out += fmt::format("apply: {{delay: {}, failure: {}}}\n        report: {}\n", listener.delay.to_yaml(),
+                       percent(listener.failure), report);
+  }
+  out += "    telemetry: {";
+  if (fleet.telemetry.every > Nanos{0}) out += fmt::format("every: {}, ", duration(fleet.telemetry.every));
+  out += fmt::format("jitter: {}, size: {}}}\n", percent(fleet.telemetry.jitter),
+                     detail::exact_size(fleet.telemetry.size));
+  out += fmt::format("    reconnect: {{enabled: {}, backoff: {{initial: {}, max: {}, jitter: {}}}}}\n",
+                     fleet.reconnect.enabled, duration(fleet.reconnect.initial), duration(fleet.reconnect.max),
+                     fleet.reconnect.jitter == Reconnect::Jitter::full ? "full" : "none");
+  out += fmt::format("    keepAlive: {}\n    timeout: {}\n", duration(fleet.keep_alive), duration(fleet.timeout));
+}
+
+void append_backend(std::string& out, const Scenario& s, const BackendGroup& group) {
+  std::string does{metrics::to_string(group.op)};
+  if (group.op == OpKind::backend_get_twin) does = "getTwin";
+  out += fmt::format("  - name: {}\n    do: {}\n", word(group.name), does);
+  const bool query = group.op == OpKind::query;
+  if (!query) out += fmt::format("    select: {}\n", word(s.fleets[group.fleet].name));
+  if (!group.patch.empty()) out += fmt::format("    patch: {}\n", group.patch.source());
+  if (!group.tags.empty()) out += fmt::format("    tags: {}\n", group.tags.source());
+  if (query) {
+    out += fmt::format("    sql: {}\n    pageSize: {}\n    pages: {}\n", detail::quoted(group.sql), group.page_size,
+                       group.pages == BackendGroup::Pages::all ? "all" : "first");
+  } else if (group.op != OpKind::backend_get_twin) {
+    out += fmt::format("    ifMatch: {}\n", group.if_match == BackendGroup::IfMatch::any ? "any" : "lastSeen");
+  }
+  out +=
+      fmt::format("    timeout: {}\n    connections: {}\n", detail::exact_duration(group.timeout), group.connections);
+}
+
+void append_phase(std::string& out, const Scenario& s, const std::vector<metrics::StreamSpec>& streams,
+                  const Phase& phase) {
+  out += fmt::format("  - name: {}\n", word(phase.name));
+  if (phase.duration) out += fmt::format("    duration: {}\n", detail::exact_duration(*phase.duration));
+  if (phase.until) {
+    out += fmt::format("    until: {{{}: {}}}\n    timeout: {}\n",
+                       phase.until->kind == Until::Kind::converged ? "converged" : "devicesConnected",
+                       percent(phase.until->share), detail::exact_duration(phase.timeout));
+  }
+  out += fmt::format("    record: {}\n", phase.record);
+  if (phase.connect) {
+    out += fmt::format("    connect: {{{}, fleets: {}}}\n", shape_yaml(phase.connect->spec),
+                       fleets_yaml(s, phase.connect->fleets));
+  }
+  if (!phase.load.empty()) out += "    load:\n";
+  for (const auto& entry : phase.load) {
+    out += fmt::format("      {}: {{{}}}\n", word(streams[entry.stream].name),
+                       entry.closed() ? fmt::format("concurrency: {}", entry.concurrency) : shape_yaml(entry.spec));
+  }
+  if (phase.disconnect) {
+    out += fmt::format("    disconnect: {{share: {}, after: {}, over: {}, fleets: {}}}\n",
+                       percent(phase.disconnect->share), detail::exact_duration(phase.disconnect->after),
+                       detail::exact_duration(phase.disconnect->over), fleets_yaml(s, phase.disconnect->fleets));
+  }
+}
+
+}  // namespace
+
+Scenario resolve(const Scenario& scenario, ShardId shards) {
+  Scenario s = scenario;
+  if (s.target.kind == Target::Kind::connection_string) {
+    if (s.target.mqtt_port == 0) s.target.mqtt_port = 1883;
+    if (s.target.http_port == 0) s.target.http_port = 80;
+  }
+  DeviceIndex first = 0;
+  for (auto& fleet : s.fleets) {
+    fleet.first = first;
+    first += fleet.count;
+    if (fleet.timeout == Nanos{0}) fleet.timeout = s.limits.operation_timeout;
+  }
+  add_connect_phases(s);
+  for (auto& phase : s.phases) resolve_phase(s, phase);
+  for (uint32_t i = 0; i < s.backends.size(); ++i) {
+    auto& group = s.backends[i];
+    if (group.timeout == Nanos{0}) group.timeout = s.limits.operation_timeout;
+    if (group.connections > 0) continue;
+    const auto demand = demand_of(s, s.backend_stream(i));
+    const double open = std::ceil(demand.rate * kExpectedHttpSeconds * kConnectionHeadroom / shards);
+    const double closed = std::ceil(static_cast<double>(demand.concurrency) / shards);
+    group.connections =
+        static_cast<uint32_t>(std::clamp<double>(std::max(open, closed), kMinConnections, kMaxConnections));
+  }
+  return s;
+}
+
+Plan make_plan(const Scenario& scenario, ShardId shards) {
+  Plan plan;
+  plan.scenario = resolve(scenario, shards);
+  plan.shards = shards;
+  const auto& s = plan.scenario;
+  const auto streams = s.streams();
+  plan.devices = s.device_count();
+  for (const auto& phase : s.phases) {
+    plan.phases.push_back(plan_phase(s, streams, phase));
+    plan.fixed_seconds += plan.phases.back().seconds;
+    plan.longest_seconds += phase.until ? to_seconds(phase.timeout) : plan.phases.back().seconds;
+  }
+  auto& cost = plan.cost;
+  cost.mqtt_connections = plan.devices;
+  for (const auto& group : s.backends) cost.http_connections += uint64_t{group.connections} * shards;
+  cost.descriptors = cost.mqtt_connections + cost.http_connections + kOtherDescriptors;
+  cost.device_heap = plan.devices * kDeviceHeapBytes;
+  cost.socket_kernel = (cost.mqtt_connections + cost.http_connections) * kSocketKernelBytes;
+  cost.recorder = uint64_t{shards} * s.phases.size() * (streams.size() * kHistogramsPerCell + kHistogramsPerPhase) *
+                  kHistogramBytes;
+  cost.total = cost.device_heap + cost.socket_kernel + cost.recorder;
+  add_notes(s, streams, plan);
+  return plan;
+}
+
+std::string plan_text(const Plan& plan) {
+  const auto& s = plan.scenario;
+  const auto span = [](double seconds_) { return format_duration(from_seconds(seconds_)); };
+  std::string out = fmt::format("{}: {}, {}, about {}", s.name, plural(plan.devices, "device"),
+                                plural(s.phases.size(), "phase"), span(plan.fixed_seconds));
+  if (plan.longest_seconds > plan.fixed_seconds) out += fmt::format(" (at most {})", span(plan.longest_seconds));
+  out += fmt::format("\n  target  {}\n  seed    {}\n  shards  {}\n", target_text(s.target), s.seed, plan.shards);
+
+  out += "\nFleets\n";
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& fleet : s.fleets) {
+    auto ids = fleet.device_id.format(0);
+    if (fleet.count > 1) ids += " .. " + fleet.device_id.format(fleet.count - 1);
+    rows.push_back({fleet.name, format_count(fleet.count), to_string(fleet.transport), ids,
+                    plural(fleet.on_desired.size(), "listener")});
+  }
+  append_table(out, rows);
+
+  if (!s.backends.empty()) {
+    out += "\nBack ends\n";
+    rows.clear();
+    for (const auto& group : s.backends) {
+      const bool query = group.op == OpKind::query;
+      rows.push_back({group.name,
+                      group.op == OpKind::backend_get_twin ? "getTwin" : std::string{metrics::to_string(group.op)},
+                      query ? detail::shortened(group.sql, 48) : "on " + s.fleets[group.fleet].name,
+                      plural(group.connections, "connection") + " a shard"});
+    }
+    append_table(out, rows);
+  }
+
+  out += "\nPhases\n";
+  rows.assign(1, {"phase", "ends", "recorded", "stream", "load", "arrivals"});
+  for (const auto& phase : plan.phases) {
+    std::vector<std::vector<std::string>> lines;
+    if (phase.connects > 0)
+      lines.push_back({"(connect)", "up to " + format_rate({phase.connect_rate}), format_count(phase.connects)});
+    if (phase.disconnects > 0) lines.push_back({"(disconnect)", "", format_count(phase.disconnects)});
+    for (const auto& load : phase.load) {
+      lines.push_back(
+          {load.name, load.model, load.arrivals > 0 ? format_count(static_cast<uint64_t>(load.arrivals)) : "open end"});
+    }
+    if (lines.empty()) lines.push_back({"-"});
+    for (size_t i = 0; i < lines.size(); ++i) {
+      std::vector<std::string> row = i == 0
+                                         ? std::vector<std::string>{phase.name, phase.ends, phase.record ? "yes" : "no"}
+                                         : std::vector<std::string>{"", "", ""};
+      row.insert(row.end(), lines[i].begin(), lines[i].end());
+      rows.push_back(std::move(row));
+    }
+  }
+  append_table(out, rows);
+
+  if (!s.slos.empty() || !s.invariants.empty()) out += "\nHas to hold\n";
+  for (const auto& slo : s.slos) out += fmt::format("  {}\n", slo.text);
+  for (const auto invariant : s.invariants) out += fmt::format("  {}\n", to_string(invariant));
+
+  const auto& cost = plan.cost;
+  out += "\nTakes (estimates for the generator's process)\n";
+  append_table(out, {{"connections", fmt::format("{} MQTT, {} HTTP", format_count(cost.mqtt_connections),
+                                                 format_count(cost.http_connections))},
+                     {"descriptors", format_count(cost.descriptors)},
+                     {"device heap", format_size(cost.device_heap)},
+                     {"socket memory", format_size(cost.socket_kernel) + " in the kernel"},
+                     {"histograms", format_size(cost.recorder) + " reserved, little of it touched"}});
+  if (!plan.notes.empty()) out += "\nNotes\n";
+  for (const auto& note : plan.notes) out += fmt::format("  {}\n", note);
+  return out;
+}
+
+std::string plan_json(const Plan& plan) {
+  using Json = nlohmann::ordered_json;
+  const auto& s = plan.scenario;
+  Json phases = Json::array();
+  for (const auto& phase : plan.phases) {
+    Json load = Json::array();
+    for (const auto& entry : phase.load) {
+      load.push_back({{"stream", entry.name},
+                      {"model", entry.model},
+                      {"closed", entry.closed},
+                      {"arrivals", entry.arrivals},
+                      {"peakRatePerSecond", entry.peak_rate}});
+    }
+    phases.push_back({{"name", phase.name},
+                      {"record", phase.record},
+                      {"durationSeconds", phase.seconds},
+                      {"timeoutSeconds", phase.timeout_seconds},
+                      {"ends", phase.ends},
+                      {"connects", phase.connects},
+                      {"connectRatePerSecond", phase.connect_rate},
+                      {"disconnects", phase.disconnects},
+                      {"load", std::move(load)}});
+  }
+  Json fleets = Json::array();
+  for (const auto& fleet : s.fleets) {
+    fleets.push_back({{"name", fleet.name},
+                      {"count", fleet.count},
+                      {"transport", to_string(fleet.transport)},
+                      {"firstDeviceId", fleet.device_id.format(0)},
+                      {"lastDeviceId", fleet.device_id.format(fleet.count - 1)}});
+  }
+  Json backends = Json::array();
+  for (const auto& group : s.backends) {
+    backends.push_back({{"name", group.name},
+                        {"operation", metrics::to_string(group.op)},
+                        {"connectionsPerShard", group.connections}});
+  }
+  Json slos = Json::array(), invariants = Json::array();
+  for (const auto& slo : s.slos) slos.push_back(slo.text);
+  for (const auto invariant : s.invariants) invariants.push_back(to_string(invariant));
+  const auto& cost = plan.cost;
+  const Json document{{"schema", "twinstorm/plan/1"},
+                      {"scenario", s.name},
+                      {"seed", s.seed},
+                      {"shards", plan.shards},
+                      {"devices", plan.devices},
+                      {"durationSeconds", plan.fixed_seconds},
+                      {"longestSeconds", plan.longest_seconds},
+                      {"fleets", std::move(fleets)},
+                      {"backends", std::move(backends)},
+                      {"phases", std::move(phases)},
+                      {"slos", std::move(slos)},
+                      {"invariants", std::move(invariants)},
+                      {"cost",
+                       {{"mqttConnections", cost.mqtt_connections},
+                        {"httpConnections", cost.http_connections},
+                        {"descriptors", cost.descriptors},
+                        {"deviceHeapBytes", cost.device_heap},
+                        {"socketKernelBytes", cost.socket_kernel},
+                        {"recorderBytes", cost.recorder},
+                        {"totalBytes", cost.total}}},
+                      {"notes", plan.notes}};
+  return document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string resolved_yaml(const Scenario& s) {
+  const auto streams = s.streams();
+  std::string out = fmt::format("# Every default filled in. Running this file repeats the run.\nschema: {}\nname: {}\n",
+                                kSchemaId, word(s.name));
+  if (!s.description.empty()) out += fmt::format("description: {}\n", detail::quoted(s.description));
+  out += fmt::format("seed: {}\n", s.seed);
+  append_target(out, s.target);
+  out += "fleets:\n";
+  for (const auto& fleet : s.fleets) append_fleet(out, fleet);
+  if (!s.backends.empty()) out += "backends:\n";
+  for (const auto& group : s.backends) append_backend(out, s, group);
+  out += "phases:\n";
+  for (const auto& phase : s.phases) append_phase(out, s, streams, phase);
+  if (!s.slos.empty()) out += "slos:\n";
+  for (const auto& slo : s.slos) out += fmt::format("  - {}\n", detail::quoted(slo.text));
+  if (!s.invariants.empty()) out += "invariants:\n";
+  for (const auto invariant : s.invariants) out += fmt::format("  - {}\n", to_string(invariant));
+  const auto& l = s.limits;
+  out += fmt::format(
+      "limits:\n  operationTimeout: {}\n  convergenceTimeout: {}\n  drainTimeout: {}\n  backlogMax: {}\n"
+      "  scheduleLag: {}\n  dropped: {}\n  busy: {}\n",
+      detail::exact_duration(l.operation_timeout), detail::exact_duration(l.convergence_timeout),
+      detail::exact_duration(l.drain_timeout), l.backlog_max, detail::exact_duration(l.schedule_lag),
+      percent(l.dropped), percent(l.busy));
+  return out;
+}
+
+}  // namespace twinstorm::scenario

@@ -1,0 +1,119 @@
+#include "sim/scenario/scenario.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "sim/base/assert.hpp"
+
+namespace twinstorm::scenario {
+
+const char* to_string(TransportKind kind) {
+  switch (kind) {
+    case TransportKind::mqtt:
+      return "mqtt";
+  }
+  return "mqtt";
+}
+
+const char* to_string(AuthKind kind) {
+  switch (kind) {
+    case AuthKind::sas:
+      return "sas";
+  }
+  return "sas";
+}
+
+const char* to_string(Invariant invariant) {
+  switch (invariant) {
+    case Invariant::no_lost_updates:
+      return "noLostUpdates";
+    case Invariant::versions_monotonic:
+      return "versionsMonotonic";
+    case Invariant::final_state_matches:
+      return "finalStateMatches";
+  }
+  return "noLostUpdates";
+}
+
+uint32_t Scenario::device_count() const {
+  uint32_t sum = 0;
+  for (const auto& fleet : fleets) sum += fleet.count;
+  return sum;
+}
+
+namespace {
+constexpr metrics::OpKind kFleetOperations[] = {metrics::OpKind::connect, metrics::OpKind::get_twin,
+                                                metrics::OpKind::report, metrics::OpKind::telemetry};
+}  // namespace
+
+std::vector<metrics::StreamSpec> Scenario::streams() const {
+  std::vector<metrics::StreamSpec> out;
+  for (const auto& fleet : fleets) {
+    for (const auto kind : kFleetOperations) {
+      out.push_back({fleet.name + "." + std::string{metrics::to_string(kind)}, kind, fleet.name,
+                     scenario::to_string(fleet.transport)});
+    }
+  }
+  for (const auto& backend : backends) out.push_back({backend.name, backend.op, backend.name, "http"});
+  return out;
+}
+
+uint32_t Scenario::fleet_stream(uint32_t fleet, metrics::OpKind kind) const {
+  const auto at = std::find(std::begin(kFleetOperations), std::end(kFleetOperations), kind);
+  TS_ASSERT(fleet < fleets.size() && at != std::end(kFleetOperations));
+  return fleet * 4 + static_cast<uint32_t>(at - std::begin(kFleetOperations));
+}
+
+uint32_t Scenario::fleet_of_stream(uint32_t stream) const {
+  if (!is_backend_stream(stream)) return stream / 4;
+  const auto& backend = backends.at(stream - fleets.size() * 4);
+  return backend.op == metrics::OpKind::query ? 0 : backend.fleet;
+}
+
+metrics::RecorderLayout Scenario::recorder_layout() const {
+  metrics::RecorderLayout layout{streams(), {}};
+  for (const auto& phase : phases) layout.phases.push_back({phase.name, phase.record});
+  return layout;
+}
+
+bool Scenario::checks(Invariant invariant) const {
+  return std::find(invariants.begin(), invariants.end(), invariant) != invariants.end();
+}
+
+LoadShape make_shape(const ShapeSpec& spec, uint64_t devices, Nanos length) {
+  const double factor = spec.per_device ? static_cast<double>(devices) : 1;
+  const auto total = [factor](Rate rate) { return Rate{rate.per_second * factor}; };
+  LoadShape shape;
+  switch (spec.kind) {
+    case ShapeSpec::Kind::constant:
+      shape = LoadShape::constant(total(spec.rate), length);
+      break;
+    case ShapeSpec::Kind::ramp:
+      shape = LoadShape::ramp(total(spec.from), total(spec.to), spec.over.value_or(length), length);
+      break;
+    case ShapeSpec::Kind::steps: {
+      auto steps = spec.steps;
+      for (auto& step : steps) step.rate = total(step.rate);
+      shape = LoadShape::steps(steps, length);
+      break;
+    }
+    case ShapeSpec::Kind::spike:
+      shape = LoadShape::spike(total(spec.rate), total(spec.peak), spec.at, spec.hold, length);
+      break;
+    case ShapeSpec::Kind::sine:
+      shape = LoadShape::sine(total(spec.rate), total(spec.peak), spec.period, length);
+      break;
+  }
+  return std::move(shape.set_poisson(spec.poisson));
+}
+
+std::optional<DeviceIndex> connect_target(const Scenario& scenario, const ConnectSpec& connect, uint64_t n) {
+  for (const auto index : connect.fleets) {
+    const auto& fleet = scenario.fleets[index];
+    if (n < fleet.count) return fleet.first + static_cast<DeviceIndex>(n);
+    n -= fleet.count;
+  }
+  return std::nullopt;
+}
+
+}  // namespace twinstorm::scenario
