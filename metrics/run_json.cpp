@@ -285,7 +285,7 @@ InvariantResult read_invariant(const Node& n) {
 
 Json write(const HubRecord& r) {
   Json rows = Json::array();
-  for (const auto& row : r.comparison.rows) rows.push_back({{"name", row.name}, {"run", row.run}, {"hub", row.hub}});
+  for (const auto& row : r.comparison.rows) rows.push_back({{"name", row.name}, {"run", row.run}, {"hub", row.hub}, {"unknown", row.unknown}});
   return {{"cpuSeconds", or_null(r.cpu_seconds)},
           {"residentBytes", or_null(r.resident_bytes)},
           {"checked", r.comparison.checked},
@@ -298,7 +298,8 @@ HubRecord read_hub(const Node& n) {
   r.resident_bytes = n.at("residentBytes").count_or_null();
   r.comparison.checked = n.at("checked").boolean();
   n.at("rows").each_item([&](const Node& row) {
-    r.comparison.rows.push_back({row.at("name").text(), row.at("run").count(), row.at("hub").count()});
+    r.comparison.rows.push_back(
+        {row.at("name").text(), row.at("run").count(), row.at("hub").count(), row.at("unknown").count()});
   });
   return r;
 }

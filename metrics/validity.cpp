@@ -16,7 +16,7 @@ std::string percent(double share) { return fmt::format("{:.3g} %", share * 100);
 }  // namespace
 
 bool HubComparison::matches() const {
-  return checked && std::all_of(rows.begin(), rows.end(), [](const HubRow& row) { return row.run == row.hub; });
+  return checked && std::all_of(rows.begin(), rows.end(), [](const HubRow& row) { return row.agrees(); });
 }
 
 RunValidity check_validity(const ValidityInputs& in, const ValidityLimits& limits) {
@@ -74,7 +74,7 @@ RunValidity check_validity(const ValidityInputs& in, const ValidityLimits& limit
     std::string text = "tool and hub counted differently:";
     std::string_view separator = " ";
     for (const auto& row : in.hub.rows) {
-      if (row.run == row.hub) continue;
+      if (row.agrees()) continue;
       text += fmt::format("{}{} {} here, {} there", separator, row.name, format_count(row.run), format_count(row.hub));
       separator = "; ";
     }

@@ -27,9 +27,11 @@ struct ValidityLimits {
 
 /// One count that tool and hub must agree on.
 struct HubRow {
-  std::string name;  ///< as in the hub's counts
-  uint64_t run = 0;
-  uint64_t hub = 0;
+  std::string name;      ///< as in the hub's counts
+  uint64_t run = 0;      ///< seen to succeed by the tool
+  uint64_t hub = 0;      ///< counted by the hub
+  uint64_t unknown = 0;  ///< sent without an answer: the hub may have counted them or not
+  bool agrees() const { return run <= hub && hub - run <= unknown; }
   friend bool operator==(const HubRow&, const HubRow&) = default;
 };
 struct HubComparison {
