@@ -1,0 +1,642 @@
+#include "sim/run/runner.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+
+#include "metrics/export/metrics_endpoint.hpp"
+#include "metrics/export/prometheus_collector.hpp"
+#include "sim/net/resolve.hpp"
+#include "sim/protocol/connection_string.hpp"
+#include "sim/protocol/encoding.hpp"
+#include "sim/run/control.hpp"
+#include "sim/run/environment.hpp"
+#include "sim/run/hub_process.hpp"
+#include "sim/run/process_stats.hpp"
+#include "sim/run/shard.hpp"
+#include "sim/scenario/plan.hpp"
+
+namespace twinstorm::run {
+
+namespace fs = std::filesystem;
+using metrics::ConvergenceOutcome;
+using metrics::OpKind;
+
+namespace {
+
+constexpr Nanos kTick = std::chrono::milliseconds{10};
+constexpr Nanos kInterval = std::chrono::seconds{1};
+constexpr Nanos kAnnounceAhead = std::chrono::milliseconds{10};  // shards hear of a phase before it begins
+constexpr Nanos kSettle = std::chrono::milliseconds{50};
+constexpr uint64_t kDiskNeeded = 16 * 1024 * 1024;
+constexpr size_t kExamples = 5;
+
+struct ConvergenceState {
+  uint64_t started = 0, good = 0, failed = 0, ended = 0;
+  double share() const {
+    const uint64_t accepted = started - failed;
+    return accepted == 0 ? 1.0 : static_cast<double>(good) / static_cast<double>(accepted);
+  }
+  bool open() const { return ended < started; }
+};
+
+/// The steps of one run share a lot; as members they stay readable.
+class Run {
+ public:
+  Run(const RunOptions& options, const RunControl& control, RunUi& ui) : options_{options}, control_{control}, ui_{ui} {}
+
+  Result<RunOutcome> execute() {
+    if (const auto ok = prepare(); !ok) return ok.error();
+    start_shards();
+    for (uint32_t phase = 0; phase < scenario().phases.size() && !ending_; ++phase) run_phase(phase);
+    drain();
+    stop_shards();
+    check();
+    return record();
+  }
+
+ private:
+  const scenario::Scenario& scenario() const { return plan_->scenario; }
+
+  // --- before ------------------------------------------------------------------------------------------------------------
+  Result<void> prepare() {
+    started_wall_ = clock_.wall();
+    plan_ = make_fleet_plan(options_.scenario);
+    const auto cost = scenario::make_plan(options_.scenario, options_.shards).cost;
+    if (const auto ok = ensure_descriptors(cost.descriptors); !ok) return ok.error();
+    if (const auto ok = check_output_folder(options_.folder); !ok) return ok.error();
+    auto writer = metrics::RunWriter::create(options_.folder);
+    if (!writer) return writer.error();
+    writer_.emplace(std::move(*writer));
+
+    if (const auto ok = find_hub(); !ok) return ok.error();
+    if (const auto ok = check_mqtt_port(*hub_); !ok) return ok.error();
+    // The same service key gives the same device keys, so a later run can use the devices of an earlier one.
+    authority_.emplace(hub_->host_name, group_key_);
+    ui_.step(fmt::format("registering {} devices", scenario().device_count()));
+    const auto provisioned = provision(*hub_, *plan_, *authority_, [&](uint64_t done, uint64_t total) {
+      ui_.progress("registering devices", done, total);
+    });
+    if (!provisioned) return provisioned.error();
+    existing_ = provisioned->existing;
+    counts_before_ = read_hub_counts(*hub_);
+    return {};
+  }
+
+  Result<void> find_hub() {
+    const auto& target = scenario().target;
+    HubAddress address;
+    switch (target.kind) {
+      case scenario::Target::Kind::embedded: {
+        ui_.step("starting the embedded hub");
+        auto process = HubProcess::start({options_.binary, options_.folder.string(), target.hub.threads, std::chrono::seconds{30}});
+        if (!process) return process.error();
+        hub_process_.emplace(std::move(*process));
+        address = hub_process_->address();
+        target_name_ = "embedded";
+        break;
+      }
+      case scenario::Target::Kind::ready_file: {
+        auto read = read_ready_file(target.ready_file);
+        if (!read) return read.error();
+        address = std::move(*read);
+        target_name_ = address.host_name;
+        break;
+      }
+      case scenario::Target::Kind::connection_string: {
+        std::string text = target.connection_string;
+        if (text.starts_with("env:")) {
+          const auto name = text.substr(4);
+          const char* value = std::getenv(name.c_str());
+          if (value == nullptr || *value == 0) {
+            return make_error(ErrorCode::invalid_argument,
+                              fmt::format("target.connectionString names the environment variable {}, which is not set", name));
+          }
+          text = value;
+        }
+        const auto parsed = protocol::parse_connection_string(text);
+        if (!parsed) return parsed.error();
+        const auto host = protocol::split_host_port(parsed->host_name, 0);
+        if (!host) return host.error();
+        address.host = host->host;
+        address.host_name = parsed->host_name;
+        address.mqtt_port = target.mqtt_port;
+        address.http_port = target.http_port;
+        address.service_connection_string = text;
+        target_name_ = parsed->host_name;
+        break;
+      }
+    }
+    auto access = backend::ServiceAccess::from_connection_string(address.service_connection_string);
+    if (!access) return access.error();
+    const auto mqtt = net::resolve(address.host, address.mqtt_port);
+    if (!mqtt) return mqtt.error();
+    const auto http = net::resolve(address.host, address.http_port);
+    if (!http) return http.error();
+    const auto parsed = protocol::parse_connection_string(address.service_connection_string);
+    const auto digest = protocol::hmac_sha256(parsed->shared_access_key, "twinstorm device keys");
+    group_key_.assign(digest.begin(), digest.end());
+    hub_.emplace(HubLink{address.host, address.host_name, mqtt->front(), http->front(), std::move(*access)});
+    return {};
+  }
+
+  void start_shards() {
+    const bool model = scenario().checks(scenario::Invariant::final_state_matches);
+    for (ShardId id = 0; id < options_.shards; ++id) {
+      Shard::Config config{id, options_.shards, plan_.get(), {hub_->mqtt, hub_->host_name}, hub_->http, &*authority_, model};
+      shards_.push_back(std::make_unique<Shard>(config, hub_->access, clock_));
+    }
+    if (model && !existing_.empty()) seed_models();
+    heap_before_connect_ = heap_in_use();
+    std::vector<const metrics::ShardRecorder*> recorders;
+    for (const auto& shard : shards_) recorders.push_back(&shard->recorder());
+    start_ = clock_.mono() + kSettle;
+    // Events and series count from here; the wall clock only labels it.
+    started_wall_ = clock_.wall() + kSettle;
+    wall_offset_ = clock_.wall().time_since_epoch() - clock_.mono().time_since_epoch();
+    aggregator_.emplace(plan_->layout, recorders, start_);
+    next_interval_ = start_ + kInterval;
+    collector_ = std::make_shared<metrics::PrometheusCollector>(
+        metrics::ExportInfo{options_.folder.filename().string(), scenario().name, options_.version, target_name_,
+                            scenario().device_count()},
+        plan_->layout, recorders);
+    if (!options_.metrics_listen.empty()) {
+      auto endpoint = metrics::MetricsEndpoint::start(options_.metrics_listen, {collector_});
+      if (endpoint) {
+        ui_.step("metrics at " + endpoint->url());
+        endpoint_.emplace(std::move(*endpoint));
+      } else {
+        event("note", "no metrics endpoint: " + endpoint.error().message);
+        ui_.step("no metrics endpoint: " + endpoint.error().message);
+      }
+    }
+    cpu_before_ = process_stats(getpid()).cpu_seconds;
+    hub_cpu_before_ = hub_process_ ? hub_process_->cpu_seconds() : 0;
+    for (const auto& shard : shards_) threads_.emplace_back([&each = *shard] { each.run(); });
+  }
+
+  /// Devices that were there before start from what the hub holds now.
+  void seed_models() {
+    const auto read = read_twins(*hub_, *plan_, existing_, [&](size_t i, int status, std::string_view body) {
+      if (status == 200) shard_of(existing_[i]).oracle().seed(existing_[i] / options_.shards, body);
+    }, {});
+    if (!read) event("note", read.error().message);
+  }
+
+  Shard& shard_of(DeviceIndex device) { return *shards_[device % options_.shards]; }
+
+  // --- during ------------------------------------------------------------------------------------------------------------
+  void run_phase(uint32_t index) {
+    const auto& phase = scenario().phases[index];
+    const MonoTime begin = index == 0 ? start_ : phase_end_;
+    phase_ = index;
+    phase_begin_ = begin;
+    for (const auto& shard : shards_) shard->begin_phase(index, begin);
+    collector_->set_phase(index);
+    for (uint32_t stream = 0; stream < plan_->layout.streams.size(); ++stream) collector_->set_target_rate(stream, 0);
+    event("phase", fmt::format("{} begins", phase.name), begin);
+    if (phase.disconnect) {
+      event("storm", fmt::format("{:.0f} % of the devices lose their connection over {}", phase.disconnect->share * 100,
+                                 format_duration(phase.disconnect->over)),
+            begin + phase.disconnect->after);
+    }
+
+    std::string note;
+    const MonoTime limit = begin + (phase.duration ? *phase.duration : phase.timeout);
+    phase_limit_ = limit;
+    MonoTime end = limit;
+    while (true) {
+      const MonoTime now = clock_.mono();
+      if (tick(now)) {
+        end = now;
+        note = "ended early: " + end_reason_;
+        break;
+      }
+      if (phase.until && now > begin && holds(*phase.until, index, note)) {
+        end = now;
+        break;
+      }
+      if (now + kAnnounceAhead >= limit) {
+        if (phase.until) note = fmt::format("timed out after {}", format_duration(phase.timeout));
+        break;
+      }
+      std::this_thread::sleep_until(std::min(now + kTick, limit - kAnnounceAhead));
+    }
+    phase_end_ = end;
+    if (!note.empty()) event("note", fmt::format("phase {}: {}", phase.name, note), end);
+    timings_.push_back({to_seconds(begin - start_), to_seconds(end - begin), note});
+    if (heap_per_device_ == std::nullopt) measure_heap();
+  }
+
+  /// Looks after everything that goes on during a phase; true when the run has to end.
+  bool tick(MonoTime now) {
+    if (now >= next_interval_) {
+      interval(now);
+      next_interval_ += kInterval * ((now - next_interval_) / kInterval + 1);
+    }
+    const Nanos offset = clock_.wall().time_since_epoch() - now.time_since_epoch();
+    clock_step_ = std::max(clock_step_, std::chrono::abs(offset - wall_offset_));
+    if (control_.signals.load() > 0) {
+      end_reason_ = control_.last_signal.load() == SIGTERM ? "terminated" : "interrupted";
+      if (!ending_) event("signal", "stopping because of " + std::string{strsignal(control_.last_signal.load())});
+      ending_ = true;
+    }
+    if (hub_process_ && !hub_end_) {
+      if (auto end = hub_process_->ended()) {
+        hub_end_ = "the embedded hub " + *end;
+        end_reason_ = *hub_end_;
+        event("error", *hub_end_);
+        ending_ = true;
+      }
+    }
+    return ending_;
+  }
+
+  void interval(MonoTime now) {
+    auto snapshot = aggregator_->take(now);
+    const auto& phase = scenario().phases[phase_];
+    snapshot.phase = phase.name;
+    const Nanos into = now - phase_begin_;
+    for (const auto& load : phase.load) {
+      if (load.closed()) continue;
+      const double rate = load.shape.rate_at(std::max(into - kInterval / 2, Nanos{0})).per_second;
+      snapshot.streams[load.stream].target_rate = rate;
+      collector_->set_target_rate(load.stream, rate);
+    }
+    const auto stats = process_stats(getpid());
+    if (last_cpu_) snapshot.cpu_share = (stats.cpu_seconds - *last_cpu_) / snapshot.seconds;
+    last_cpu_ = stats.cpu_seconds;
+    snapshot.resident_bytes = stats.resident_bytes;
+    collector_->set_process(stats.cpu_seconds, stats.resident_bytes);
+    devices_max_ = std::max<uint64_t>(devices_max_, snapshot.devices.online);
+    keep(writer_->append(snapshot));
+    RunUi::Live live{phase.name, phase_ + 1,  scenario().phases.size(), std::max(0.0, to_seconds(into)), std::nullopt,
+                     scenario().device_count(), snapshot};
+    if (phase.duration) live.left_seconds = std::max(0.0, to_seconds(phase_limit_ - now));
+    ui_.live(live);
+  }
+
+  ConvergenceState convergence() const {
+    ConvergenceState state;
+    for (const auto& shard : shards_) {
+      for (uint32_t phase = 0; phase < plan_->layout.phases.size(); ++phase) {
+        const auto& cell = shard->recorder().phase(phase);
+        const auto ended = [&](ConvergenceOutcome outcome) { return cell.ended[static_cast<size_t>(outcome)].get(); };
+        state.good += ended(ConvergenceOutcome::applied) + ended(ConvergenceOutcome::superseded);
+        state.failed += ended(ConvergenceOutcome::failed);
+        for (const auto& counter : cell.ended) state.ended += counter.get();
+        state.started += cell.started.get();
+      }
+    }
+    return state;
+  }
+
+  bool holds(const scenario::Until& until, uint32_t phase, std::string& note) const {
+    if (until.kind == scenario::Until::Kind::devices_connected) {
+      uint64_t online = 0;
+      for (const auto& shard : shards_) online += shard->recorder().devices().online;
+      return static_cast<double>(online) >= until.share * scenario().device_count();
+    }
+    // Arrivals of the phase itself must be over before "all have converged" can mean anything.
+    if (!scenario().phases[phase].load.empty() && !scenario().phases[phase].duration) {
+      for (const auto& load : scenario().phases[phase].load) {
+        if (load.closed() || load.shape.length() == scenario::LoadShape::kForever) return false;
+      }
+    }
+    const auto state = convergence();
+    if (state.share() >= until.share && (until.share < 1 || !state.open())) return true;
+    if (!state.open()) {
+      note = fmt::format("nothing is open any more and only {:.2f} % converged", state.share() * 100);
+      return true;
+    }
+    return false;
+  }
+
+  void measure_heap() {
+    uint64_t online = 0;
+    for (const auto& shard : shards_) online += shard->recorder().devices().online;
+    if (online == 0 || online < scenario().device_count()) return;
+    const uint64_t now = heap_in_use();
+    if (now <= heap_before_connect_) return;
+    heap_per_device_ = static_cast<double>(now - heap_before_connect_) / static_cast<double>(online);
+  }
+
+  // --- after -------------------------------------------------------------------------------------------------------------
+  void drain() {
+    connected_at_end_ = 0;
+    for (const auto& shard : shards_) connected_at_end_ += shard->recorder().devices().online;
+    const MonoTime begin = clock_.mono();
+    for (const auto& shard : shards_) shard->finish_load(begin);
+    ui_.step("waiting for what is in flight");
+    const bool hopeless = hub_end_.has_value();
+    const MonoTime limit = begin + (hopeless ? Nanos{0} : scenario().limits.drain_timeout);
+    std::this_thread::sleep_for(kSettle);  // the shards' own view of what is open follows one turn later
+    while (clock_.mono() < limit && control_.signals.load() < 2) {
+      uint64_t open = 0;
+      for (const auto& shard : shards_) open += shard->open_work();
+      if (open == 0) break;
+      const bool was_ending = ending_;
+      tick(clock_.mono());
+      if (hub_end_ && !was_ending) break;
+      std::this_thread::sleep_for(kTick);
+    }
+  }
+
+  void stop_shards() {
+    for (const auto& shard : shards_) shard->stop();
+    for (auto& thread : threads_) thread.join();
+    // What happened since the last whole second belongs to the series too.
+    interval(clock_.mono());
+    duration_seconds_ = to_seconds(clock_.mono() - start_);
+    const auto stats = process_stats(getpid());
+    generator_cpu_ = stats.cpu_seconds - cpu_before_;
+    generator_resident_ = stats.resident_bytes;
+    totals_.emplace(aggregator_->totals());
+  }
+
+  void check() {
+    const bool hub_alive = !hub_end_ && (!hub_process_ || !hub_process_->ended());
+    if (hub_alive && counts_before_) compare_with_hub();
+    for (const auto invariant : scenario().invariants) {
+      switch (invariant) {
+        case scenario::Invariant::no_lost_updates: invariants_.push_back(metrics::check_no_lost_updates(*totals_)); break;
+        case scenario::Invariant::versions_monotonic: invariants_.push_back(check_versions()); break;
+        case scenario::Invariant::final_state_matches: invariants_.push_back(check_final_state(hub_alive)); break;
+      }
+    }
+    if (hub_process_) {
+      hub_record_.emplace();
+      if (hub_alive) {
+        hub_record_->cpu_seconds = hub_process_->cpu_seconds() - hub_cpu_before_;
+        hub_record_->resident_bytes = hub_process_->resident_bytes();
+      }
+      hub_process_->stop();
+    } else if (comparison_.checked) {
+      hub_record_.emplace();
+    }
+    if (hub_record_) hub_record_->comparison = comparison_;
+  }
+
+  void compare_with_hub() {
+    const auto after = read_hub_counts(*hub_);
+    if (!after) return;
+    comparison_.checked = true;
+    const auto hub_count = [&](const char* name) {
+      const auto before = counts_before_->find(name);
+      const auto now = after->find(name);
+      return (now == after->end() ? 0 : now->second) - (before == counts_before_->end() ? 0 : before->second);
+    };
+    const auto row = [&](const char* name, uint64_t ours, uint64_t unknown = 0) {
+      comparison_.rows.push_back({name, ours, hub_count(name), unknown});
+    };
+    const auto add = [&](const char* name, std::initializer_list<OpKind> kinds, const auto& belongs) {
+      metrics::OpTotals sum;
+      bool any = false;
+      for (uint32_t stream = 0; stream < plan_->layout.streams.size(); ++stream) {
+        const auto kind = plan_->layout.streams[stream].kind;
+        if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end() || !belongs(stream)) continue;
+        for (const auto& phase : totals_->phases) sum.add(phase.streams[stream]);
+        any = true;
+      }
+      // What was sent without an answer may or may not have reached the hub.
+      if (any) row(name, sum.acknowledged, sum.failed + sum.timed_out + sum.in_flight());
+    };
+    const auto all = [](uint32_t) { return true; };
+    add("connectsAccepted", {OpKind::connect}, all);
+    add("twinGets", {OpKind::get_twin}, all);
+    add("reportedPatches", {OpKind::report}, all);
+    add("telemetryMessages", {OpKind::telemetry}, all);
+    add("desiredPatches", {OpKind::patch_desired}, all);
+    add("tagsPatches", {OpKind::patch_tags}, all);
+    add("twinReplaces", {OpKind::replace_twin}, all);
+    add("twinReads", {OpKind::backend_get_twin}, all);
+    uint64_t pages = 0, notifications = 0;
+    for (const auto& shard : shards_) {
+      pages += shard->findings().query_pages;
+      notifications += shard->findings().notifications;
+    }
+    const auto queries = totals_->everything();
+    if (pages > 0) row("queries", pages, queries.failed + queries.timed_out + queries.in_flight());
+    // A notification on its way to a connection that ends is lost with it.
+    row("desiredNotificationsSent", notifications, totals_->reconnect_count() > 0 ? hub_count("desiredNotificationsSent") : 0);
+  }
+
+  metrics::InvariantResult check_versions() {
+    std::vector<std::string> examples;
+    uint64_t went_back = 0;
+    for (const auto& shard : shards_) {
+      went_back += shard->findings().versions_went_back;
+      for (const auto& example : shard->findings().examples) {
+        if (examples.size() < kExamples) examples.push_back(example);
+      }
+    }
+    auto result = metrics::check_versions_monotonic(*totals_, examples);
+    if (went_back > 0) {
+      result.status = metrics::InvariantStatus::violated;
+      result.detail = fmt::format("{} fetched twins were older than what the device had seen. {}", went_back, result.detail);
+    }
+    return result;
+  }
+
+  metrics::InvariantResult check_final_state(bool hub_alive) {
+    metrics::InvariantResult unknown{std::string{metrics::kFinalStateMatches}, metrics::InvariantStatus::undecided, {}, {}};
+    if (!hub_alive) {
+      unknown.detail = "The hub is gone, so its twins cannot be compared.";
+      return unknown;
+    }
+    const uint32_t total = scenario().device_count();
+    ui_.step(fmt::format("comparing the final state of {} twins", total));
+    std::vector<DeviceIndex> devices(total);
+    for (DeviceIndex device = 0; device < total; ++device) devices[device] = device;
+    uint64_t compared = 0, differing = 0, unchecked = 0, unread = 0;
+    std::vector<std::string> examples;
+    const auto read = read_twins(
+        *hub_, *plan_, devices,
+        [&](size_t i, int status, std::string_view body) {
+          if (status != 200) {
+            ++unread;
+            return;
+          }
+          auto& shard = shard_of(devices[i]);
+          const auto outcome = shard.oracle().compare(devices[i] / options_.shards, body);
+          if (outcome.verdict == Oracle::Verdict::unchecked) {
+            ++unchecked;
+            return;
+          }
+          ++compared;
+          if (outcome.verdict == Oracle::Verdict::matches) return;
+          ++differing;
+          if (examples.size() >= kExamples) return;
+          std::string id;
+          shard.append_device_id(devices[i] / options_.shards, id);
+          examples.push_back(id + ": " + outcome.difference);
+        },
+        [&](uint64_t done, uint64_t of) { ui_.progress("comparing twins", done, of); });
+    if (!read) {
+      unknown.detail = read.error().message;
+      return unknown;
+    }
+    auto result = metrics::check_final_state(compared, differing, std::move(examples));
+    if (unchecked + unread > 0) {
+      if (result.status == metrics::InvariantStatus::held) result.status = metrics::InvariantStatus::undecided;
+      result.detail += fmt::format(" {} twins could not be compared ({} unread, {} with too many unanswered requests).",
+                                   unchecked + unread, unread, unchecked);
+    }
+    return result;
+  }
+
+  Result<RunOutcome> record() {
+    metrics::RunRecord record;
+    metrics::fill_measurements(record, *totals_, timings_, started_wall_);
+    record.run.id = options_.folder.filename().string();
+    record.run.scenario = scenario().name;
+    record.run.description = scenario().description;
+    record.run.seed = scenario().seed;
+    record.run.started_at = format_iso8601(started_wall_);
+    record.run.duration_seconds = duration_seconds_;
+    for (size_t i = 0; i < timings_.size(); ++i) {
+      if (scenario().phases[i].record) record.run.recorded_seconds += timings_[i].duration_seconds;
+    }
+    record.run.version = options_.version;
+    record.run.target = target_name_;
+    record.run.command = options_.command;
+    record.devices.target = scenario().device_count();
+    record.devices.connected = connected_at_end_;
+    record.devices.connected_max = std::max(devices_max_, connected_at_end_);
+    record.generator.cpu_seconds = generator_cpu_;
+    record.generator.resident_bytes = generator_resident_;
+    record.generator.heap_bytes_per_device = heap_per_device_;
+    for (const Nanos busy : totals_->busy) {
+      record.generator.busy_shares.push_back(duration_seconds_ > 0 ? to_seconds(busy) / duration_seconds_ : 0);
+    }
+    record.hub = hub_record_;
+    record.invariants = invariants_;
+
+    std::vector<metrics::SloResult> slos;
+    for (const auto& slo : scenario().slos) {
+      slos.push_back(metrics::judge(slo, *totals_));
+      record.slos.push_back(metrics::to_record(slos.back()));
+      collector_->set_slo(slo, slos.back().status);
+    }
+    metrics::ValidityInputs inputs{*totals_, record.generator.busy_shares, clock_step_, comparison_, hub_end_.has_value(), {}, slos};
+    metrics::ValidityLimits limits;
+    limits.schedule_lag_p99_max = scenario().limits.schedule_lag;
+    limits.dropped_share_max = scenario().limits.dropped;
+    limits.busy_share_max = scenario().limits.busy;
+    metrics::VerdictInputs verdict;
+    verdict.validity = metrics::check_validity(inputs, limits);
+    if (hub_end_) {
+      for (auto& finding : verdict.validity.findings) {
+        if (finding.code == "hubLost") finding.text = fmt::format("{} after {:.1f} s, before the run was over.", *hub_end_, duration_seconds_);
+      }
+    }
+    verdict.invariants = invariants_;
+    verdict.slos = slos;
+    verdict.signal = control_.signals.load() > 0 ? control_.last_signal.load() : 0;
+    record.verdict = metrics::decide(verdict);
+    record.validity = verdict.validity.findings;
+    event("note", fmt::format("verdict: {}", metrics::to_string(record.verdict.status)));
+    if (write_error_) return *write_error_;
+    const auto finished = writer_->finish(record, metrics::collect_histograms(*totals_, timings_, started_wall_),
+                                          options_.resolved_yaml, describe_environment(options_.version));
+    if (!finished) return finished.error();
+    if (endpoint_ && options_.linger > Nanos{0}) {
+      ui_.step(fmt::format("keeping the metrics endpoint for {}", format_duration(options_.linger)));
+      const MonoTime until = clock_.mono() + options_.linger;
+      while (clock_.mono() < until && control_.signals.load() == 0) std::this_thread::sleep_for(kTick);
+    }
+    return RunOutcome{record.verdict, options_.folder};
+  }
+
+  void event(std::string_view kind, std::string text) { event(kind, std::move(text), clock_.mono()); }
+  void event(std::string_view kind, std::string text, MonoTime at) {
+    const double seconds = start_ == MonoTime{} ? 0 : std::max(0.0, to_seconds(at - start_));
+    keep(writer_->append(metrics::RunEvent{seconds, std::string{kind}, std::move(text)}));
+  }
+  /// A disk that fills up during the run is said once, at the end: measuring goes on.
+  void keep(const Result<void>& written) {
+    if (!written && !write_error_) write_error_ = written.error();
+  }
+
+  const RunOptions& options_;
+  const RunControl& control_;
+  RunUi& ui_;
+  SteadyClock clock_;
+  std::unique_ptr<const FleetPlan> plan_;
+  std::optional<metrics::RunWriter> writer_;
+  std::optional<HubProcess> hub_process_;
+  std::optional<HubLink> hub_;
+  std::string target_name_, group_key_;
+  std::optional<device::Authority> authority_;
+  std::vector<DeviceIndex> existing_;
+  Result<std::map<std::string, uint64_t>> counts_before_ = make_error(ErrorCode::not_found, "not read");
+  std::vector<std::unique_ptr<Shard>> shards_;
+  std::vector<std::thread> threads_;
+  std::optional<metrics::Aggregator> aggregator_;
+  std::shared_ptr<metrics::PrometheusCollector> collector_;
+  std::optional<metrics::MetricsEndpoint> endpoint_;
+
+  MonoTime start_{}, phase_begin_{}, phase_end_{}, phase_limit_{}, next_interval_{};
+  WallTime started_wall_{};
+  Nanos wall_offset_{0}, clock_step_{0};
+  uint32_t phase_ = 0;
+  bool ending_ = false;
+  std::string end_reason_;
+  std::optional<std::string> hub_end_;
+  std::optional<Error> write_error_;
+  std::vector<metrics::PhaseTiming> timings_;
+  uint64_t devices_max_ = 0, connected_at_end_ = 0, heap_before_connect_ = 0;
+  std::optional<double> heap_per_device_, last_cpu_;
+  double cpu_before_ = 0, hub_cpu_before_ = 0, duration_seconds_ = 0, generator_cpu_ = 0;
+  uint64_t generator_resident_ = 0;
+  std::optional<metrics::Totals> totals_;
+  metrics::HubComparison comparison_;
+  std::vector<metrics::InvariantResult> invariants_;
+  std::optional<metrics::HubRecord> hub_record_;
+};
+
+}  // namespace
+
+Result<void> check_output_folder(const fs::path& folder) {
+  std::error_code error;
+  if (fs::exists(folder / "summary.json", error)) {
+    return make_error(ErrorCode::already_exists,
+                      fmt::format("{} holds a run already: give another folder with --out", folder.string()));
+  }
+  fs::create_directories(folder, error);
+  if (error) {
+    return make_error(ErrorCode::io, fmt::format("cannot create the output folder {}: {}", folder.string(), error.message()));
+  }
+  const auto probe = folder / ".write-probe";
+  const int fd = ::open(probe.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  const std::string block(4096, 'x');
+  const bool written = fd >= 0 && ::write(fd, block.data(), block.size()) == static_cast<ssize_t>(block.size()) && ::fsync(fd) == 0;
+  const int reason = errno;
+  if (fd >= 0) ::close(fd);
+  ::unlink(probe.c_str());
+  if (!written) {
+    return make_error(ErrorCode::io, fmt::format("cannot write to the output folder {}: {}", folder.string(), std::strerror(reason)));
+  }
+  struct statvfs disk {};
+  if (::statvfs(folder.c_str(), &disk) == 0) {
+    const uint64_t available = static_cast<uint64_t>(disk.f_bavail) * disk.f_frsize;
+    if (available < kDiskNeeded) {
+      return make_error(ErrorCode::io, fmt::format("the disk of {} has only {} left; a run needs {}: free some space or choose "
+                                                   "another folder with --out",
+                                                   folder.string(), format_size(available), format_size(kDiskNeeded)));
+    }
+  }
+  return {};
+}
+
+Result<RunOutcome> execute_run(const RunOptions& options, const RunControl& control, RunUi& ui) {
+  return Run{options, control, ui}.execute();
+}
+
+}  // namespace twinstorm::run
