@@ -58,6 +58,7 @@ class Query {
   /// Appends the row's JSON: the twin itself for `SELECT *`, else the projection, undefined members left out.
   /// Asserts that this query does not aggregate.
   void write_row(const twin::TwinDocument& twin, std::string& out) const;
+  /// The same for a row of `devices.jobs`, which can only be read whole.
   void write_row(const twin::Value& row, std::string& out) const;
 
   const Plan& plan() const { return *plan_; }
