@@ -36,7 +36,7 @@ struct SmallRun {
         shard->sent(1, phase);
         shard->acknowledged(1, phase, 3ms, 700us);
         shard->convergence_started(phase);
-        shard->convergence_ended(phase, ConvergenceOutcome::applied, {40ms, 3ms, 5ms, 30ms, 2ms});
+        shard->convergence_ended(phase, ConvergenceOutcome::applied, {40ms, 3ms, 4ms, 31ms, 2ms});
       }
     }
     a.asked(1, 1);
@@ -145,7 +145,9 @@ TEST(PrometheusCollector, ExplainsEachMetricAndFollowsTheNamingRules) {
     EXPECT_THAT(family.name, testing::StartsWith("twinstorm_"));
     const bool total = family.name.ends_with("_total");
     EXPECT_EQ(family.type == prometheus::MetricType::Counter, total) << family.name;
-    if (family.type == prometheus::MetricType::Histogram) EXPECT_THAT(family.name, testing::EndsWith("_seconds"));
+    if (family.type == prometheus::MetricType::Histogram) {
+      EXPECT_THAT(family.name, testing::EndsWith("_seconds"));
+    }
   }
 }
 
