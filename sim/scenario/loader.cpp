@@ -696,8 +696,21 @@ class Loader {
         complaints_.add(member.value.place, at, shortened(member.value.text), "a query belongs to no device",
                         "give its total rate: 2/s");
       }
+      const double devices = s_.fleets.empty() ? 0 : s_.fleets[s_.fleet_of_stream(*stream)].count;
+      if (entry.spec.per_device && !query && highest_rate(entry.spec) * devices > kMaxRate) {
+        complaints_.add(member.value.place, at, shortened(member.value.text),
+                        fmt::format("over {} devices this is more than a run can ask",
+                                    format_count(static_cast<uint64_t>(devices))),
+                        fmt::format("at most {} in all", format_rate({kMaxRate})));
+      }
       phase.load.push_back(std::move(entry));
     }
+  }
+
+  static double highest_rate(const ShapeSpec& spec) {
+    double highest = std::max({spec.rate.per_second, spec.from.per_second, spec.to.per_second, spec.peak.per_second});
+    for (const auto& step : spec.steps) highest = std::max(highest, step.rate.per_second);
+    return spec.kind == ShapeSpec::Kind::sine ? spec.rate.per_second + spec.peak.per_second : highest;
   }
 
   std::optional<uint32_t> find_stream(const detail::YamlMember& member, const std::string& path) {

@@ -19,6 +19,7 @@ using std::chrono::seconds;
 constexpr Rate kConnectRate{500};
 constexpr Nanos kPatience = seconds{30};  // on top of what connecting needs by its own rate
 constexpr Nanos kConvergePatience = seconds{60};
+constexpr Nanos kLongestTimeout = std::chrono::hours{24 * 30};  // what a scenario may say
 // An HTTP/1.1 connection carries one request at a time, so rate x latency is how many are busy. A hub beside the
 // generator answers in about a millisecond; a remote one in tens. Twice the need keeps a slow second from queueing in
 // the client.
@@ -107,7 +108,7 @@ void resolve_phase(const Scenario& s, Phase& phase) {
   if (phase.until && phase.timeout == Nanos{0}) {
     phase.timeout = phase.connect ? connect_time(s, *phase.connect) + kPatience : kConvergePatience;
     // Whole seconds read better, and the number only has to be generous.
-    phase.timeout = std::chrono::ceil<seconds>(phase.timeout);
+    phase.timeout = std::min<Nanos>(std::chrono::ceil<seconds>(phase.timeout), kLongestTimeout);
   }
 }
 
@@ -567,8 +568,10 @@ std::string plan_text(const Plan& plan) {
       lines.push_back({"(connect)", "up to " + format_rate({phase.connect_rate}), format_count(phase.connects)});
     if (phase.disconnects > 0) lines.push_back({"(disconnect)", "", format_count(phase.disconnects)});
     for (const auto& load : phase.load) {
-      lines.push_back(
-          {load.name, load.model, load.arrivals > 0 ? format_count(static_cast<uint64_t>(load.arrivals)) : "open end"});
+      std::string count = "open end";
+      if (load.closed) count = "as answered";
+      if (load.arrivals > 0) count = format_count(static_cast<uint64_t>(load.arrivals));
+      lines.push_back({load.name, load.model, std::move(count)});
     }
     if (lines.empty()) lines.push_back({"-"});
     for (size_t i = 0; i < lines.size(); ++i) {

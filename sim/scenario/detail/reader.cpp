@@ -11,6 +11,9 @@
 
 namespace twinstorm::scenario::detail {
 
+// Sums of a few durations must stay far inside 63 bits of nanoseconds.
+constexpr Nanos kLongestDuration = std::chrono::hours{24 * 30};
+
 void Complaints::add(const YamlPlace& place, std::string path, std::string value, std::string message,
                      std::string hint) {
   // An override is one line that the author just typed: naming it is place enough.
@@ -207,6 +210,10 @@ std::optional<Nanos> read_duration(Complaints& complaints, const YamlNode& node,
       complaints.add(node.place, path, shown, fmt::format("\"{}\" is not a duration", shown),
                      number.empty() ? "try 30s, 250ms or 1h30m" : fmt::format("try {}s", number));
     }
+    return std::nullopt;
+  }
+  if (*value > kLongestDuration) {
+    complaints.add(node.place, path, shown, fmt::format("\"{}\" is longer than a run may last", shown), "at most 30d");
     return std::nullopt;
   }
   if (!allow_zero && *value <= Nanos{0}) {
