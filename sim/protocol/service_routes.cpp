@@ -200,8 +200,8 @@ std::optional<int> ServiceRoute::top() const {
 Result<ServiceRoute> parse_service_route(std::string_view method, std::string_view target) {
   auto path = target.substr(0, target.find('?'));
   const auto query = path.size() == target.size() ? std::string_view{} : target.substr(path.size() + 1);
-  const auto fail = [&](ErrorCode code, std::string_view why) {
-    return make_error(code, fmt::format("{} {}: {}", method, path, why));
+  const auto fail = [&, as_sent = path](ErrorCode code, std::string_view why) {
+    return make_error(code, fmt::format("{} {}: {}", method, as_sent, why));
   };
   if (!path.empty() && path.front() != '/') {
     const size_t scheme = path.find("://");  // absolute form, RFC 9112 section 3.2.2

@@ -13,6 +13,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (const auto resource = percent_decode(token->sr)) (void)covers(*resource, "hub.example/devices/d1");
   }
   // A token made of any resource must be read back and verify.
+  if (text.empty()) return 0;
   const auto made = make_sas_token(text, "key", 1'700'003'600, "policy");
   const auto token = parse_sas_token(made);
   if (!token || !signature_matches(*token, "key") || token->skn != "policy") std::abort();
