@@ -20,10 +20,10 @@ namespace twinstorm::report {
 Result<std::string> render_html(const metrics::LoadedRun& run);
 
 struct TextOptions {
-  bool color = false;       ///< ANSI colours; never the only carrier of a meaning
-  size_t width = 100;       ///< columns to wrap prose at; tables keep their own width; at least 60 is used
-  std::string run_folder;   ///< printed in the last block when not empty
-  std::string report_path;  ///< printed as the very last line when not empty (scripts read it)
+  bool color = false;            ///< ANSI colours; never the only carrier of a meaning
+  size_t width = 100;            ///< columns to wrap prose at; tables keep their own width; at least 60 is used
+  std::string run_folder = {};   ///< printed in the last block when not empty
+  std::string report_path = {};  ///< printed as the very last line when not empty (scripts read it)
 };
 
 /// What the terminal prints at the end of a run: verdict, why, SLO table, operations, convergence, files. UTF-8, ends
@@ -38,7 +38,7 @@ std::string render_junit(const metrics::LoadedRun& run);
 /// `summary.json` as it was recorded (schema `twinstorm/summary/1`), indented by two, newline at the end.
 std::string render_json(const metrics::LoadedRun& run);
 
-/// Longest series the page carries (points per line).
+/// Longest series the page carries (points per line); shorter when there are many streams.
 inline constexpr size_t kMaxSeriesPoints = 1500;
 
 }  // namespace twinstorm::report

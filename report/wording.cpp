@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cmath>
 #include <iterator>
 #include <vector>
@@ -80,28 +81,45 @@ size_t count_of(const Range& range, Predicate predicate) {
   return static_cast<size_t>(std::count_if(range.begin(), range.end(), predicate));
 }
 
-std::string checks_sentence(const RunRecord& record) {
-  std::vector<std::string> good, bad;
-  const auto tell = [&](size_t all, size_t ok, std::string_view singular, std::string_view plural) {
-    if (all == 0) return;
-    if (ok == all) {
-      good.push_back(all == 1 ? fmt::format("the one {}", singular) : fmt::format("all {} {}", all, plural));
-    } else {
-      bad.push_back(fmt::format("{} of {}", all - ok, counted(all, singular, plural)));
-    }
-  };
-  const auto checked =
-      count_of(record.invariants, [](const auto& i) { return i.status != metrics::InvariantStatus::not_checked; });
-  tell(record.slos.size(), count_of(record.slos, [](const auto& s) { return s.status == "passed"; }), "objective",
-       "objectives");
-  tell(checked, count_of(record.invariants, [](const auto& i) { return i.status == metrics::InvariantStatus::held; }),
-       "invariant", "invariants");
+/// `2 of 4 objectives failed, 1 is undecided`, or `all 4 objectives held`; empty if there are none.
+std::string judged(size_t all, size_t broken, size_t undecided, std::string_view singular, std::string_view plural,
+                   std::string_view broken_word) {
+  if (all == 0) return {};
+  if (broken + undecided == 0) {
+    return all == 1 ? fmt::format("the one {} held", singular) : fmt::format("all {} {} held", all, plural);
+  }
   std::string text;
-  if (!bad.empty()) text = join(bad) + " did not hold";
-  if (!good.empty()) text += (text.empty() ? "" : "; ") + join(good) + " held";
-  if (text.empty()) return "The scenario states no objectives and no invariants, so nothing was judged.";
+  if (broken > 0) text = fmt::format("{} of {} {}", broken, counted(all, singular, plural), broken_word);
+  if (undecided > 0) {
+    text += broken > 0 ? fmt::format(" and {}", undecided)
+                       : fmt::format("{} of {}", undecided, counted(all, singular, plural));
+    text += undecided == 1 ? " is undecided" : " are undecided";
+  }
+  return text;
+}
+
+std::string checks_sentence(const RunRecord& record) {
+  using metrics::InvariantStatus;
+  const auto slos = [&](std::string_view status) {
+    return count_of(record.slos, [&](const auto& slo) { return slo.status == status; });
+  };
+  const auto invariants = [&](InvariantStatus status) {
+    return count_of(record.invariants, [&](const auto& invariant) { return invariant.status == status; });
+  };
+  const auto objectives_text =
+      judged(record.slos.size(), slos("failed"), record.slos.size() - slos("failed") - slos("passed"), "objective",
+             "objectives", "failed");
+  const auto violated = invariants(InvariantStatus::violated);
+  const auto invariants_text = judged(record.invariants.size() - invariants(InvariantStatus::not_checked), violated,
+                                      invariants(InvariantStatus::undecided), "invariant", "invariants",
+                                      violated == 1 ? "is violated" : "are violated");
+  if (objectives_text.empty() && invariants_text.empty()) {
+    return "The scenario states no objectives and no invariants, so nothing was judged.";
+  }
+  const bool both = !objectives_text.empty() && !invariants_text.empty();
+  std::string text = fmt::format("{}{}{}.", objectives_text, both ? "; " : "", invariants_text);
   text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
-  return text + ".";
+  return text;
 }
 
 std::string events_sentence(const RunRecord& record) {
@@ -231,7 +249,7 @@ std::string delivery_note(const OperationRecord& stream) {
     std::string_view blame;  ///< said once, for the largest cause
     std::string what;
   };
-  const std::array<Cause, 9> causes{{
+  std::array<Cause, 9> causes{{
       {stream.timed_out, "The hub was slow", "got no answer in time"},
       {backlog, "The hub was slow", "were dropped because too many operations were waiting for an answer"},
       {throttled, "The hub throttled", "were refused as too many (throttled)"},
@@ -242,8 +260,7 @@ std::string delivery_note(const OperationRecord& stream) {
       {stream.in_flight, "Time ran out", "were unanswered when counting ended"},
       {stream.not_started, "Time ran out", "were not started when the run ended"},
   }};
-  const auto& largest =
-      *std::max_element(causes.begin(), causes.end(), [](const Cause& a, const Cause& b) { return a.count < b.count; });
+  std::stable_sort(causes.begin(), causes.end(), [](const Cause& a, const Cause& b) { return a.count > b.count; });
   std::vector<std::string> parts;
   for (const auto& cause : causes) {
     if (cause.count > 0) parts.push_back(fmt::format("{} {}", format_count(cause.count), cause.what));
@@ -251,7 +268,7 @@ std::string delivery_note(const OperationRecord& stream) {
   const double share = static_cast<double>(stream.acknowledged) / static_cast<double>(stream.asked);
   std::string text =
       fmt::format("{} of {} delivered.", percent_text(share), counted(stream.asked, "operation", "operations"));
-  if (!parts.empty()) text += fmt::format(" {}: {}.", largest.blame, join(parts));
+  if (!parts.empty()) text += fmt::format(" {}: {}.", causes.front().blame, join(parts));
   return text;
 }
 

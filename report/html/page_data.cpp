@@ -30,28 +30,38 @@ using metrics::SloStatistic;
 using Json = nlohmann::json;
 
 constexpr int kDigits = 4;
+/// Histograms know no more than three.
+constexpr int kLatencyDigits = 3;
+/// All series of a page together: what keeps an hour of twenty streams below 1.5 MB.
+constexpr size_t kPointsOfAllSeries = 150'000;
+constexpr size_t kSeriesPerStream = 7;
+constexpr size_t kOtherSeries = 20;
 constexpr size_t kScenarioTextMax = 100'000;
 constexpr size_t kMarksMax = 60;
 constexpr size_t kEventsMax = 500;
 
-Json number(std::optional<double> value) { return value ? Json(round_significant(*value, kDigits)) : Json(nullptr); }
-
-Json series(const std::vector<std::optional<double>>& values) {
-  Json list = Json::array();
-  for (const auto& value : values) list.push_back(number(value));
-  return list;
+Json number(std::optional<double> value, int digits = kDigits) {
+  if (!value) return nullptr;
+  const double rounded = round_significant(*value, digits);
+  // Whole numbers without `.0`: most rates and counts are.
+  if (rounded == std::floor(rounded) && std::abs(rounded) < 1e15) return static_cast<int64_t>(rounded);
+  return rounded;
 }
 
 /// Samples for the lines of the page, one for each interval of the run, thinned to `kMaxSeriesPoints`.
 class Timeline {
  public:
   explicit Timeline(const std::vector<IntervalSnapshot>& snapshots)
-      : snapshots_{snapshots}, per_point_{values_per_point(snapshots.size(), kMaxSeriesPoints)} {}
+      : snapshots_{snapshots}, per_point_{values_per_point(snapshots.size(), points_max(snapshots))} {}
 
   template <class Fn>
-  Json line(Thinning thinning, Fn&& value) const {
-    return series(thin(snapshots_.size(), per_point_, thinning,
-                       [&](size_t i) -> std::optional<double> { return value(snapshots_[i]); }));
+  Json line(Thinning thinning, Fn&& value, int digits = kDigits) const {
+    Json list = Json::array();
+    for (const auto& point : thin(snapshots_.size(), per_point_, thinning,
+                                  [&](size_t i) -> std::optional<double> { return value(snapshots_[i]); })) {
+      list.push_back(number(point, digits));
+    }
+    return list;
   }
 
   Json time() const {
@@ -80,6 +90,11 @@ class Timeline {
   }
 
  private:
+  static size_t points_max(const std::vector<IntervalSnapshot>& snapshots) {
+    const size_t streams = snapshots.empty() ? 0 : snapshots.front().streams.size();
+    return std::min(kMaxSeriesPoints, kPointsOfAllSeries / (streams * kSeriesPerStream + kOtherSeries));
+  }
+
   const std::vector<IntervalSnapshot>& snapshots_;
   size_t per_point_;
 };
@@ -180,11 +195,14 @@ Json streams(const LoadedRun& run, const Timeline& timeline) {
       });
     };
     const auto percentile = [&](auto pick) {
-      return timeline.line(Thinning::largest, [&](const IntervalSnapshot& at) -> std::optional<double> {
-        const auto* stream = in(at);
-        if (stream == nullptr || stream->intended.count == 0) return std::nullopt;
-        return to_seconds(pick(*stream));
-      });
+      return timeline.line(
+          Thinning::largest,
+          [&](const IntervalSnapshot& at) -> std::optional<double> {
+            const auto* stream = in(at);
+            if (stream == nullptr || stream->intended.count == 0) return std::nullopt;
+            return to_seconds(pick(*stream));
+          },
+          kLatencyDigits);
     };
     using Stream = IntervalSnapshot::Stream;
     entry["askedRate"] = rate([](const Stream& s) { return s.asked; });
@@ -243,10 +261,13 @@ Json convergence(const LoadedRun& run, const Timeline& timeline) {
     return latency(record, run.histogram(fmt::format("convergence.{}", name)));
   };
   const auto percentile = [&](auto pick) {
-    return timeline.line(Thinning::largest, [&](const IntervalSnapshot& at) -> std::optional<double> {
-      if (at.convergence.total.count == 0) return std::nullopt;
-      return to_seconds(pick(at.convergence));
-    });
+    return timeline.line(
+        Thinning::largest,
+        [&](const IntervalSnapshot& at) -> std::optional<double> {
+          if (at.convergence.total.count == 0) return std::nullopt;
+          return to_seconds(pick(at.convergence));
+        },
+        kLatencyDigits);
   };
   using Interval = IntervalSnapshot::Convergence;
   return {{"started", c.started},

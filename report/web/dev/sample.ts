@@ -1,5 +1,5 @@
 /** A run that never was, for working on the page: everything that can be drawn occurs in it. Deterministic. */
-import type { Counts, Latency, PageData, Series, Stream } from "../src/model";
+import type { Counts, Latency, OperationPhase, PageData, Series, Stream } from "../src/model";
 
 let state = 20260301;
 function random(): number {
@@ -36,7 +36,7 @@ function stream(name: string, operation: string, from: number, to: number, rate:
   const total = Math.round(rate * (to - from));
   const slow = (t: number) => (t > 52 && t < 56 ? 6 : 1);
   return {
-    name, operation, note, delivered,
+    name, operation, note, delivered, limit: null,
     asked: total, sent: total, acknowledged: total, failed: 0, timedOut: 0, dropped: 0, inFlight: 0, ratePerSecond: rate, ...counts,
     askedRate: line((t) => inPhase(t, from, to, () => rate) ?? 0),
     acknowledgedRate: line((t) => inPhase(t, from, to, () => rate * noise(0.04) * (delivered || slow(t) === 1 ? 1 : 0.7)) ?? 0),
@@ -46,6 +46,12 @@ function stream(name: string, operation: string, from: number, to: number, rate:
     serviceP50: line((t) => inPhase(t, from, to, () => base * 0.9 * noise(0.2))),
     serviceP99: line((t) => inPhase(t, from, to, () => base * 3 * noise(0.5) * slow(t))),
   };
+}
+
+function phases(s: Stream, names: [string, boolean][]): OperationPhase[] {
+  return names.map(([name, recorded]) => ({
+    name, recorded, ...counts(s), asked: s.asked / names.length, acknowledged: s.acknowledged / names.length, p50: 0.002, p99: 0.008, max: 0.04,
+  }));
 }
 
 function counts(s: Stream): Counts {
@@ -91,6 +97,7 @@ export function sample(status: PageData["verdict"]["status"] = "failed"): PageDa
       { name: "storm", start: 40, end: 70, recorded: true, note: "" },
       { name: "drain", start: 70, end: 75, recorded: false, note: "ended early: everything converged" },
     ],
+    events: [{ at: 52, kind: "storm", text: "disconnect 20 %" }], eventsTotal: 1,
     marks: [{ at: 52, text: "disconnect 20 %" }],
     slos: [
       { text: "convergence p99 < 250ms", during: "all recorded phases", target: "< 250 ms", actual: "61.3 ms", samples: 59_104, status: "passed", detail: "" },
@@ -105,14 +112,14 @@ export function sample(status: PageData["verdict"]["status"] = "failed"): PageDa
     ],
     time, pointSeconds: 1, streams,
     operations: [
-      { name: "connect", streams: [connect.name], ...counts(connect), intended: latency(5000, 0.004, 1), service: latency(5000, 0.0035, 0.9) },
-      { name: "report", streams: [report.name], ...counts(report), intended: latency(60_000, 0.0012, 1), service: latency(60_000, 0.0011, 0.9) },
-      { name: "patchDesired", streams: [rollout.name], ...counts(rollout), intended: latency(59_104, 0.0021, 1.6), service: latency(59_104, 0.0019, 1.1) },
-      { name: "query", streams: [query.name], ...counts(query), intended: latency(120, 0.031, 0.7), service: latency(120, 0.03, 0.6) },
-      { name: "telemetry", streams: [telemetry.name], ...counts(telemetry), intended: null, service: null },
+      { name: "connect", streams: [connect.name], phases: phases(connect, [["connect", false]]), ...counts(connect), intended: null, service: null },
+      { name: "report", streams: [report.name], phases: phases(report, [["rollout", true], ["storm", true]]), ...counts(report), intended: latency(60_000, 0.0012, 1), service: latency(60_000, 0.0011, 0.9) },
+      { name: "patchDesired", streams: [rollout.name], phases: phases(rollout, [["rollout", true], ["storm", true]]), ...counts(rollout), intended: latency(59_104, 0.0021, 1.6), service: latency(59_104, 0.0019, 1.1) },
+      { name: "query", streams: [query.name], phases: phases(query, [["rollout", true], ["storm", true]]), ...counts(query), intended: latency(120, 0.031, 0.7), service: latency(120, 0.03, 0.6) },
+      { name: "telemetry", streams: [telemetry.name], phases: [], ...counts(telemetry), intended: null, service: null },
     ],
     convergence: {
-      started: 59_600, applied: 58_900, superseded: 204, lost: 0, unconverged: 0, failed: 496, open: 0, duplicate: 3, reordered: 0, backlogMax: 212,
+      started: 59_600, applied: 58_900, superseded: 204, lost: 0, unconverged: 0, failed: 496, open: 0, duplicate: 3, reordered: 0, backlogMax: 212, limit: { value: 0.25, label: "objective: p99 < 250 ms" },
       total: latency(59_104, 0.0124, 1), system: latency(58_900, 0.0061, 1.2), patch: latency(59_104, 0.0021, 1.6), delivery: latency(58_900, 0.0024, 1.2),
       apply: latency(58_900, 0.0055, 0.6), acknowledge: latency(58_900, 0.0012, 1),
       backlog: line((t) => (t > 10 && t < 72 ? 14 * noise(0.6) + (t > 52 && t < 58 ? 190 : 0) : 0)),
@@ -120,7 +127,7 @@ export function sample(status: PageData["verdict"]["status"] = "failed"): PageDa
       p99: line((t) => inPhase(t, 10, 70, () => 0.05 * noise(0.3) * (t > 52 && t < 57 ? 5 : 1))),
     },
     devices: {
-      target: 5000, connected: 5000, reconnects: 1000, reasons: [["scripted", 1000]],
+      target: 5000, connected: 5000, connectedMax: 5000, reconnects: 1000, reconnectRate: line((t) => (t >= 52 && t < 56 ? 250 : 0)), reasons: [["scripted", 1000]],
       online: line((t) => (t < 10 ? 500 * t : t >= 52 && t < 56 ? 4000 + (t - 52) * 250 : 5000)),
       connecting: line((t) => (t < 10 ? 12 : t >= 52 && t < 56 ? 120 : 0)),
       waiting: line((t) => (t >= 52 && t < 56 ? 880 - (t - 52) * 250 : 0)),
@@ -142,7 +149,7 @@ export function sample(status: PageData["verdict"]["status"] = "failed"): PageDa
     generator: {
       figures: [["CPU", "41.2 s (0.549 cores)"], ["Resident memory at the end", "212 MiB"], ["Heap per device", "612 B"], ["Schedule lag p99", "0.41 ms"]],
       cpu: line(() => 0.55 * noise(0.2)), busy: line(() => 0.31 * noise(0.3)), resident: line((t) => 2.2e8 * (1 - Math.exp(-t / 4))),
-      lagP99: line((t) => 0.0004 * noise(0.9) * (t === 53 ? 8 : 1)), lag: latency(125_000, 0.0001, 1), lagLimitSeconds: 0.1,
+      lagP99: line((t) => 0.0004 * noise(0.9) * (t === 53 ? 8 : 1)), lag: latency(125_000, 0.0001, 1), limit: null,
     },
   };
 }

@@ -97,7 +97,7 @@ class Chart {
     this.scaleButton =
       spec.log === undefined
         ? null
-        : h("button", { type: "button", class: "small", click: () => this.toggleLog() }, this.scaleName());
+        : h("button", { type: "button", class: "small", title: "Logarithmic axis", "aria-pressed": String(this.log), click: () => this.toggleLog() }, "log");
     const legend = h(
       "ul",
       { class: "legend", "aria-label": `Lines of ${spec.title}` },
@@ -263,17 +263,16 @@ class Chart {
   private top(max: number | null): number {
     if (this.spec.kind === "cdf") return 1;
     if (this.spec.top !== undefined) return Math.max(this.spec.top, max ?? 0);
-    const reach = Math.max(max ?? 0, this.spec.limit?.value ?? 0);
+    const high = max ?? 0;
+    const limit = this.spec.limit?.value ?? 0;
+    // A limit far above everything would flatten the lines; the caption says it then.
+    const reach = limit > 4 * high ? high : Math.max(high, limit);
     return reach > 0 ? reach * 1.08 : 1;
-  }
-
-  private scaleName(): string {
-    return this.log ? "linear axis" : "log axis";
   }
 
   private toggleLog(): void {
     this.log = !this.log;
-    if (this.scaleButton !== null) this.scaleButton.textContent = this.scaleName();
+    this.scaleButton?.setAttribute("aria-pressed", String(this.log));
     this.build();
   }
 

@@ -36,6 +36,18 @@ export interface Mark {
   text: string;
 }
 
+export interface Event {
+  at: number;
+  kind: string;
+  text: string;
+}
+
+/** An objective that is drawn as a line into the chart of what it limits. */
+export interface Limit {
+  value: number;
+  label: string;
+}
+
 export interface Slo {
   text: string;
   during: string;
@@ -70,6 +82,7 @@ export interface Stream extends Counts {
   /** One sentence: delivered or not and, if not, who was slow. */
   note: string;
   delivered: boolean;
+  limit: Limit | null;
   askedRate: Series;
   acknowledgedRate: Series;
   lostRate: Series;
@@ -79,9 +92,19 @@ export interface Stream extends Counts {
   serviceP99: Series;
 }
 
+export interface OperationPhase extends Counts {
+  name: string;
+  recorded: boolean;
+  p50: number | null;
+  p99: number | null;
+  max: number | null;
+}
+
 export interface Operation extends Counts {
   name: string;
   streams: string[];
+  /** Only phases in which the operation was asked for. */
+  phases: OperationPhase[];
   intended: Latency | null;
   service: Latency | null;
 }
@@ -103,6 +126,7 @@ export interface Convergence {
   delivery: Latency | null;
   apply: Latency | null;
   acknowledge: Latency | null;
+  limit: Limit | null;
   backlog: Series;
   p50: Series;
   p99: Series;
@@ -147,6 +171,9 @@ export interface PageData {
   scenarioText: string;
   phases: Phase[];
   marks: Mark[];
+  /** The first of them; `eventsTotal` says how many there were. */
+  events: Event[];
+  eventsTotal: number;
   slos: Slo[];
   invariants: Invariant[];
   time: number[];
@@ -158,12 +185,14 @@ export interface PageData {
   devices: {
     target: number;
     connected: number;
+    connectedMax: number;
     reconnects: number;
     reasons: [string, number][];
     online: Series;
     connecting: Series;
     waiting: Series;
     offline: Series;
+    reconnectRate: Series;
   };
   errors: ErrorRow[];
   /** Per second and class, of all operations; only classes that occurred. */
@@ -178,6 +207,6 @@ export interface PageData {
     resident: Series;
     lagP99: Series;
     lag: Latency | null;
-    lagLimitSeconds: number | null;
+    limit: Limit | null;
   };
 }

@@ -136,6 +136,13 @@ function setup(data: PageData): Child {
       ],
       data.phases,
     ),
+    data.events.length > 0 &&
+      h("details", {}, h("summary", {}, `Events of the run (${count(data.eventsTotal)})`),
+        table(data.eventsTotal > data.events.length ? `The first ${count(data.events.length)} events` : "Events", [
+          { title: "At", number: true, cell: (e) => clock(e.at) },
+          { title: "Kind", cell: (e) => foreign(e.kind, 40) },
+          { title: "What", cell: (e) => foreign(e.text) },
+        ], data.events)),
     data.scenarioText !== "" &&
       h("details", {}, h("summary", {}, "Scenario as it was resolved (YAML)"), h("pre", { tabindex: 0 }, data.scenarioText)),
   ];
@@ -252,7 +259,16 @@ function operation(data: PageData, o: Operation): HTMLElement {
   const streams = data.streams.filter((s) => o.streams.includes(s.name));
   const body: Child[] = [];
   if (o.intended === null || o.service === null || o.intended.count === 0) {
-    body.push(empty(o.asked === 0 ? "Nothing was asked of this operation." : "No acknowledged operation in the recorded phases, so there is no latency to show."));
+    const elsewhere = o.phases.length > 0 && o.phases.every((p) => !p.recorded);
+    body.push(
+      empty(
+        elsewhere
+          ? `All of its operations fell into phases that are not recorded (${o.phases.map((p) => foreign(p.name, 40)).join(", ")}), so they are in no total.`
+          : o.phases.length === 0
+            ? "Nothing was asked of this operation."
+            : "No acknowledged operation in the recorded phases, so there is no latency to show.",
+      ),
+    );
   } else {
     body.push(
       latencyTable(`${o.name}: latency of acknowledged operations`, [
@@ -261,12 +277,26 @@ function operation(data: PageData, o: Operation): HTMLElement {
       ]),
     );
   }
+  if (o.phases.length > 1 || o.phases.some((p) => !p.recorded)) body.push(byPhase(o));
   const charts: HTMLElement[] = streams
     .filter((s) => hasSamples(s.intendedP50))
     .map((s) => overTime(data, s, streams.length > 1));
   if (o.intended !== null && o.service !== null && o.intended.count > 1) charts.push(spectrumChart(o.name, o.intended, o.service));
   if (charts.length > 0) body.push(h("div", { class: "grid" }, charts));
   return h("section", { class: "operation", id: `op-${o.name}`, "aria-label": o.name }, h("h3", {}, foreign(o.name)), body);
+}
+
+function byPhase(o: Operation): HTMLElement {
+  return table(`${o.name}: by phase (intended latency)`, [
+    { title: "Phase", cell: (p) => [foreign(p.name, 80), !p.recorded && h("span", { class: "note" }, " not recorded")] },
+    { title: "Asked", number: true, cell: (p) => count(p.asked) },
+    { title: "Acknowledged", number: true, cell: (p) => count(p.acknowledged) },
+    { title: "Failed or timed out", number: true, cell: (p) => count(p.failed + p.timedOut) },
+    { title: "Rate", number: true, cell: (p) => rate(p.ratePerSecond) },
+    { title: "p50", number: true, cell: (p) => duration(p.p50) },
+    { title: "p99", number: true, cell: (p) => duration(p.p99) },
+    { title: "Max", number: true, cell: (p) => duration(p.max) },
+  ], o.phases);
 }
 
 function overTime(data: PageData, s: Stream, named: boolean): HTMLElement {
@@ -276,6 +306,7 @@ function overTime(data: PageData, s: Stream, named: boolean): HTMLElement {
     x: data.time,
     format: duration,
     log: wantsLog([s.intendedP50, s.intendedP99, s.serviceP50]),
+    ...(s.limit !== null ? { limit: s.limit } : {}),
     lines: [
       { label: "p99 intended", values: s.intendedP99, colour: "red" },
       { label: "p99 service", values: s.serviceP99, colour: "orange", dashed: true },
@@ -329,7 +360,7 @@ function convergence(data: PageData): Child {
   if (total.count > 1)
     charts.push(
       chart({
-        title: "Share of devices' changes converged within a time",
+        title: "Share converged within a time (CDF)",
         kind: "cdf",
         x,
         format: duration,
@@ -347,6 +378,7 @@ function convergence(data: PageData): Child {
     charts.push(
       chart({
         title: "Convergence over time", kind: "time", x: data.time, format: duration, log: wantsLog([c.p50, c.p99]),
+        ...(c.limit !== null ? { limit: c.limit } : {}),
         lines: [
           { label: "p99", values: c.p99, colour: "red" },
           { label: "p50", values: c.p50, colour: "blue" },
@@ -369,7 +401,7 @@ function outcomes(c: Convergence): HTMLElement {
   const ended = sum(rows.map((r) => r[1]));
   return h(
     "div",
-    {},
+    { class: "narrow" },
     table(
       "What became of every change",
       [
@@ -414,6 +446,7 @@ function devices(data: PageData): Child {
     pairs([
       ["Devices in the scenario", count(d.target)],
       ["Connected at the end", count(d.connected)],
+      ["Most connected at once", count(d.connectedMax)],
       ["Reconnects", count(d.reconnects)],
     ]),
     chart({
@@ -425,6 +458,8 @@ function devices(data: PageData): Child {
         { label: "offline", values: d.offline, colour: "grey", dashed: true },
       ],
     }),
+    d.reconnects > 0 &&
+      chart({ title: "Reconnects", kind: "time", x: data.time, format: rate, lines: [{ label: "reconnects", values: d.reconnectRate, colour: "purple", filled: true }] }),
     d.reasons.length > 0
       ? table("Disconnections that led to a reconnect, by reason", [
           { title: "Reason", cell: ([name]) => name },
@@ -495,9 +530,9 @@ function generator(data: PageData): Child {
   const time = (title: string, note: string, format: (v: number) => string, lines: Parameters<typeof chart>[0]["lines"], more: object = {}) => {
     if (lines.some((l) => hasSamples(l.values))) charts.push(chart({ title, note, kind: "time", x: data.time, format, lines, ...more }));
   };
-  time("Schedule lag", "How late operations were started. Near the limit, the figures of the run are not trusted.", duration,
+  time("Schedule lag", "How late operations were started. A large lag makes the run INVALID.", duration,
     [{ label: "p99", values: g.lagP99, colour: "purple" }],
-    { log: false, ...(g.lagLimitSeconds !== null ? { limit: { value: g.lagLimitSeconds, label: `limit ${duration(g.lagLimitSeconds)}` } } : {}) });
+    g.limit !== null ? { limit: g.limit } : {});
   time("CPU and event loops", "CPU in cores times 100 %; busy share of the busiest loop.", (v) => percent(v),
     [
       { label: "CPU", values: g.cpu, colour: "blue" },
