@@ -48,6 +48,10 @@ TwinTimeText::TwinTimeText(WallTime time) {
 
 Result<WallTime> parse_twin_time(std::string_view text) {
   if (text.starts_with("0001-01-01T00:00:00")) return kNever;
+  // What WallTime can hold, in whole years.
+  if (const auto year = text.substr(0, 4); year < "1678" || year > "2261") {
+    return make_error(ErrorCode::invalid_argument, fmt::format("\"{}\" is not a time of the years 1678 to 2261", text));
+  }
   return parse_iso8601(text);
 }
 
