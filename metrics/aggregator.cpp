@@ -28,8 +28,7 @@ uint64_t minus(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 
 }  // namespace
 
-// --- totals
-// -----------------------------------------------------------------------------------------------------------
+// --- totals ----------------------------------------------------------------------------------------------
 
 void OpTotals::add(const OpTotals& other) {
   asked += other.asked;
@@ -145,8 +144,7 @@ bool Totals::ledger_holds() const {
   });
 }
 
-// --- aggregator
-// -------------------------------------------------------------------------------------------------------
+// --- aggregator ------------------------------------------------------------------------------------------
 
 Aggregator::Aggregator(RecorderLayout layout, std::vector<const ShardRecorder*> shards, MonoTime start)
     : layout_{std::move(layout)},

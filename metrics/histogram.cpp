@@ -22,8 +22,7 @@ bool enough_samples(uint64_t count, double q) {
   return static_cast<double>(count) * (1.0 - q) + 1e-6 >= static_cast<double>(kSamplesBeyondMin);
 }
 
-// --- HistogramSnapshot
-// ------------------------------------------------------------------------------------------------
+// --- HistogramSnapshot -----------------------------------------------------------------------------------
 
 void HistogramSnapshot::reserve_buckets() {
   if (counts_.empty()) counts_.resize(layout::kCountsLength);
@@ -143,8 +142,7 @@ bool operator==(const HistogramSnapshot& a, const HistogramSnapshot& b) {
   return a.sum_ == b.sum_ && a.min_ == b.min_ && a.max_ == b.max_ && a.counts_ == b.counts_;
 }
 
-// --- LatencyHistogram
-// -------------------------------------------------------------------------------------------------
+// --- LatencyHistogram ------------------------------------------------------------------------------------
 
 LatencyHistogram::LatencyHistogram() {
   // Straight from the kernel: zeroed, page-aligned (so no cache line is shared with a neighbour) and not resident until

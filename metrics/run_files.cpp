@@ -156,8 +156,7 @@ Result<void> write_file_atomically(const fs::path& file, std::string_view conten
   return {};
 }
 
-// --- RunWriter
-// --------------------------------------------------------------------------------------------------------
+// --- RunWriter -------------------------------------------------------------------------------------------
 
 struct RunWriter::State {
   fs::path folder;
@@ -244,8 +243,7 @@ Result<void> write_run(const fs::path& folder, const RunContents& contents) {
   return writer->finish(contents.record, contents.histograms, contents.resolved_yaml, contents.env_json);
 }
 
-// --- reading
-// ----------------------------------------------------------------------------------------------------------
+// --- reading ---------------------------------------------------------------------------------------------
 
 Result<LoadedRun> load_run(const fs::path& given) {
   std::error_code ignored;

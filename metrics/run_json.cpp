@@ -9,8 +9,7 @@
 namespace twinstorm::metrics {
 namespace {
 
-// --- reading
-// ----------------------------------------------------------------------------------------------------------
+// --- reading ---------------------------------------------------------------------------------------------
 
 /// What is wrong with a document, and where. Never leaves this file.
 struct Mismatch : std::runtime_error {
@@ -94,8 +93,7 @@ Json or_null(const std::optional<uint64_t>& value) { return value ? Json(*value)
 /// Divided, not multiplied: 412351 us then prints as 0.412351.
 double seconds(Nanos value) { return static_cast<double>(value.count()) / 1e9; }
 
-// --- summary parts
-// ----------------------------------------------------------------------------------------------------
+// --- summary parts ---------------------------------------------------------------------------------------
 
 Json write(const LatencyRecord& r) {
   return {{"count", r.count},      {"mean", or_null(r.mean)}, {"min", or_null(r.min)},
@@ -285,7 +283,8 @@ InvariantResult read_invariant(const Node& n) {
 
 Json write(const HubRecord& r) {
   Json rows = Json::array();
-  for (const auto& row : r.comparison.rows) rows.push_back({{"name", row.name}, {"run", row.run}, {"hub", row.hub}, {"unknown", row.unknown}});
+  for (const auto& row : r.comparison.rows)
+    rows.push_back({{"name", row.name}, {"run", row.run}, {"hub", row.hub}, {"unknown", row.unknown}});
   return {{"cpuSeconds", or_null(r.cpu_seconds)},
           {"residentBytes", or_null(r.resident_bytes)},
           {"checked", r.comparison.checked},
@@ -304,8 +303,7 @@ HubRecord read_hub(const Node& n) {
   return r;
 }
 
-// --- series parts
-// -----------------------------------------------------------------------------------------------------
+// --- series parts ----------------------------------------------------------------------------------------
 
 Json write(const IntervalLatency& l) {
   return {{"count", l.count},

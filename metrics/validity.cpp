@@ -92,8 +92,7 @@ RunValidity check_validity(const ValidityInputs& in, const ValidityLimits& limit
   return out;
 }
 
-// --- invariants
-// -------------------------------------------------------------------------------------------------------
+// --- invariants ------------------------------------------------------------------------------------------
 
 std::string_view to_string(InvariantStatus status) {
   switch (status) {
@@ -181,8 +180,7 @@ InvariantResult check_final_state(uint64_t checked, uint64_t differing, std::vec
   return result;
 }
 
-// --- verdict
-// ----------------------------------------------------------------------------------------------------------
+// --- verdict ---------------------------------------------------------------------------------------------
 
 std::string_view to_string(VerdictStatus status) {
   switch (status) {

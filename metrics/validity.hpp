@@ -15,8 +15,7 @@ namespace twinstorm::metrics {
 
 struct Totals;
 
-// --- validity
-// ---------------------------------------------------------------------------------------------------------
+// --- validity --------------------------------------------------------------------------------------------
 
 struct ValidityLimits {
   Nanos schedule_lag_p99_max = std::chrono::milliseconds{100};
@@ -66,8 +65,7 @@ struct RunValidity {
 
 RunValidity check_validity(const ValidityInputs& inputs, const ValidityLimits& limits = {});
 
-// --- invariants
-// -------------------------------------------------------------------------------------------------------
+// --- invariants ------------------------------------------------------------------------------------------
 
 enum class InvariantStatus : uint8_t { held, violated, undecided, not_checked };
 std::string_view to_string(InvariantStatus status);  ///< `held violated undecided notChecked`
@@ -92,8 +90,7 @@ InvariantResult check_versions_monotonic(const Totals& totals, std::vector<std::
 /// `differing` of `checked` devices end with a reported state that isn't their desired state.
 InvariantResult check_final_state(uint64_t checked, uint64_t differing, std::vector<std::string> examples = {});
 
-// --- verdict
-// ----------------------------------------------------------------------------------------------------------
+// --- verdict ---------------------------------------------------------------------------------------------
 
 enum class VerdictStatus : uint8_t { passed, failed, invalid, aborted };
 std::string_view to_string(VerdictStatus status);

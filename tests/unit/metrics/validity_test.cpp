@@ -73,7 +73,7 @@ TEST_F(RunValidityTest, TellsEachOtherReasonWithItsCode) {
   SloResult undecided;
   undecided.spec = *parse_slo("rollout p99 < 1s");
   undecided.detail = "5 samples are too few";
-  const HubComparison hub{true, {{"patches", 5, 6}, {"connects", 1, 1}}};
+  const HubComparison hub{true, {{"patches", 5, 6}, {"connects", 1, 3, 2}}};
   const auto found = check_validity({t, {0.5, 0.99}, -250ms, hub, true, {"w2"}, {undecided}}).findings;
   std::vector<std::string> codes;
   for (const auto& finding : found) codes.push_back(finding.code);
@@ -84,6 +84,13 @@ TEST_F(RunValidityTest, TellsEachOtherReasonWithItsCode) {
   EXPECT_EQ(found[3].text, "tool and hub counted differently: patches 5 here, 6 there");
   EXPECT_THAT(found[5].text, HasSubstr("worker \"w2\" was lost"));
   EXPECT_EQ(found[6].text, "\"rollout p99 < 1s\" could not be decided: 5 samples are too few");
+}
+
+TEST(HubComparison, AllowsTheHubToHaveCountedWhatWasNotAnswered) {
+  EXPECT_TRUE((HubComparison{true, {{"patches", 5, 5, 0}, {"patches", 5, 7, 2}, {"patches", 5, 5, 2}}}.matches()));
+  EXPECT_FALSE((HubComparison{true, {{"patches", 5, 8, 2}}}.matches()));
+  EXPECT_FALSE((HubComparison{true, {{"patches", 5, 4, 2}}}.matches()));
+  EXPECT_FALSE((HubComparison{false, {}}.matches()));
 }
 
 TEST_F(RunValidityTest, DoesNotCompareWithAHubThatHasNoCounts) {
