@@ -101,9 +101,8 @@ class Loader {
       return;
     }
     if (!list->is_sequence() || (required && list->items.empty())) {
-      section.complain(
-          key, fmt::format("{} is not a list of {}", list->is_sequence() ? "an empty list" : describe(*list), key),
-          "write one item per line, each starting with -");
+      section.complain(key, fmt::format("{} is not a list of {}", describe(*list), key),
+                       "write one item per line, each starting with -");
       return;
     }
     if (list->items.size() > most) {
@@ -117,8 +116,9 @@ class Loader {
     auto& target = s_.target;
     if (node.is_scalar()) {
       if (node.text != "embedded") {
-        top.complain("target", fmt::format("{} is not a target", describe(node)),
-                     "try embedded, {connectionString: env:NAME} or {readyFile: hub.json}");
+        // Perhaps a connection string: the text is not shown.
+        complaints_.add(node.place, "target", {}, "the target is neither embedded nor a mapping",
+                        "try embedded, {connectionString: env:NAME} or {readyFile: hub.json}");
       }
       return;
     }
@@ -291,7 +291,9 @@ class Loader {
       fleet.keep_alive = *v;
       // The keep-alive of MQTT 3.1.1 counts whole seconds in 16 bits; IoT Hub accepts up to 1,177 s.
       if (*v < std::chrono::seconds{1} || *v > std::chrono::seconds{1177} || *v % std::chrono::seconds{1} != Nanos{0}) {
-        section.complain("keepAlive", "keepAlive is whole seconds from 1s to 1177s", "try 240s");
+        section.complain("keepAlive",
+                         fmt::format("\"{}\" is not whole seconds from 1s to 1177s", section.find("keepAlive")->text),
+                         "try 240s");
       }
     }
     if (auto v = section.duration("timeout", false)) fleet.timeout = *v;
@@ -549,6 +551,7 @@ class Loader {
         const auto* name = i < node.size() ? node[i].find("name") : nullptr;
         complaints_.add(name != nullptr ? name->place : top.place_of("backends"), fmt::format("backends[{}].name", i),
                         fleet.name, fmt::format("a fleet is named \"{}\" too", fleet.name), "rename one");
+        break;
       }
     }
   }
@@ -853,10 +856,12 @@ class Loader {
     }
     const auto& form = kForms[chosen];
     spec.kind = form.kind;
+    bool other_shape = false;
     for (const auto& other : kForms) {
       for (const auto key : other.keys) {
         const bool wanted = std::find(form.keys.begin(), form.keys.end(), key) != form.keys.end();
         if (wanted || other.kind == form.kind) continue;
+        other_shape = other_shape || section.has(key);
         section.refuse(key, fmt::format("\"{}\" belongs to shape {}", key, other.name),
                        section.has("shape") ? "remove it" : fmt::format("add shape: {}", other.name));
       }
@@ -872,8 +877,8 @@ class Loader {
     ShapeRates rates{*this, section, spec};
     switch (form.kind) {
       case ShapeSpec::Kind::constant:
-        // Without any key of a shape the hint should be a rate, whatever was meant.
-        rates.read("rate", spec.rate);
+        // With keys of another shape, `shape` is what is missing.
+        if (section.has("rate") || !other_shape) rates.read("rate", spec.rate);
         break;
       case ShapeSpec::Kind::ramp:
         rates.read("from", spec.from);

@@ -266,7 +266,9 @@ ValueTemplate TemplateCompiler::compile(const Node& node, const std::string& pat
   };
   auto parts = std::make_shared<Parts>();
   if (rules_.twin_section && !renders_object(node)) {
-    fail(node.place, path, node, fmt::format("{} is not an object, as {} must be", describe(node), rules_.section),
+    fail(node.place, path, node,
+         node.is_mapping() ? fmt::format("does not always give an object, as {} must be", rules_.section)
+                           : fmt::format("{} is not an object, as {} must be", describe(node), rules_.section),
          "try {name: value}");
   } else {
     value(node, path, 1, false, *parts);

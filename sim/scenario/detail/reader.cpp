@@ -83,7 +83,7 @@ Section::Section(Complaints& complaints, const YamlNode& node, std::string path,
   TS_ASSERT(known != table.end());
   if (!node.is_mapping()) {
     valid_ = false;
-    complaints.add(node.place, path_, node.text, fmt::format("{} is not a mapping", describe(node)),
+    complaints.add(node.place, path_, shortened(node.text), fmt::format("{} is not a mapping", describe(node)),
                    "write its keys: " + join(known->keys));
     return;
   }
@@ -265,7 +265,9 @@ std::optional<size_t> Section::word(std::string_view key, const std::vector<std:
     const auto at = std::find(words.begin(), words.end(), value->text);
     if (at != words.end()) return static_cast<size_t>(at - words.begin());
   }
-  complain(key, fmt::format("{} is not one of {}", describe(*value), join(words)), did_you_mean(value->text, words));
+  const auto best = nearest(value->text, words);
+  complain(key, fmt::format("{} is not one of {}", describe(*value), join(words)),
+           best.empty() ? std::string{} : fmt::format("did you mean \"{}\"?", best));
   return std::nullopt;
 }
 

@@ -79,6 +79,10 @@ std::string quoted(std::string_view text) {
 }
 
 std::string shortened(std::string_view text, size_t limit) {
+  // Whatever is shown may be a connection string in the wrong place.
+  if (const auto secret = text.find("SharedAccess"); secret != std::string_view::npos) {
+    return shortened(text.substr(0, secret), limit) + "...";
+  }
   std::string out;
   for (size_t at = 0; at < text.size(); ++at) {
     const auto c = static_cast<unsigned char>(text[at]);

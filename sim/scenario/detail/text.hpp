@@ -20,7 +20,8 @@ std::string exact_size(ByteCount size);
 /// As a JSON string, which is a YAML double-quoted scalar too.
 std::string quoted(std::string_view text);
 void append_quoted(std::string& out, std::string_view text);
-/// At most `limit` bytes of valid UTF-8 without control characters, `...` at the end when cut.
+/// At most `limit` bytes of valid UTF-8 without control characters, `...` at the end when cut. Keys and signatures
+/// of connection strings are cut off.
 std::string shortened(std::string_view text, size_t limit = 60);
 
 /// Number of single-character edits (insert, delete, replace, swap of neighbours) between two words.

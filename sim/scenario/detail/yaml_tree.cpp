@@ -259,7 +259,7 @@ std::string describe(const YamlNode& node) {
     case YamlNode::Kind::null:
       return "nothing";
     case YamlNode::Kind::sequence:
-      return "a list";
+      return node.items.empty() ? "an empty list" : fmt::format("a list of {}", node.items.size());
     case YamlNode::Kind::mapping:
       return "a mapping";
     case YamlNode::Kind::scalar:

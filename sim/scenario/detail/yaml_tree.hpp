@@ -50,7 +50,7 @@ struct YamlMember {
 /// A YAML or JSON number that JSON would accept as it stands: `12`, `-0.5`, `1e3`.
 bool is_json_number(std::string_view text);
 bool is_json_integer(std::string_view text);
-/// What a reader would call the node: `a list`, `a mapping`, `nothing`, `"abc"`.
+/// What a reader would call the node: `a list of 3`, `a mapping`, `nothing`, `"abc"`.
 std::string describe(const YamlNode& node);
 
 struct YamlDocument {

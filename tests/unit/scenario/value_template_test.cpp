@@ -149,7 +149,7 @@ TEST(ValueTemplate, MistakesAreNamedWithPlaceAndFix) {
   EXPECT_EQ(error_of("{a: {weighted: {x: 0}}}"),
             "template:1:16: a.weighted: the weights add up to nothing (give at least one name a weight above 0)");
   EXPECT_EQ(error_of("{a: {oneOf: []}}"),
-            "template:1:13: a.oneOf: a list is not a list of values (try oneOf: [US, Europe])");
+            "template:1:13: a.oneOf: an empty list is not a list of values (try oneOf: [US, Europe])");
   EXPECT_EQ(error_of("{a: on}"),
             "template:1:5: a: \"on\" means different things to different readers of YAML (write true or false, or "
             "quote it: \"on\")");
