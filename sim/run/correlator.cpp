@@ -58,26 +58,26 @@ void Correlator::patch_failed(SlotId id) { finish(id, ConvergenceOutcome::failed
 Notification Correlator::notified(uint32_t device, int64_t version64, MonoTime at) {
   const auto version = static_cast<uint32_t>(version64);
   auto& state = devices_[device];
-  if (version <= state.last_version) {
-    SlotId id = kNone;
-    const Slot* slot = find(device, version, id);
-    // Doubled when this very version is already known to have arrived; otherwise it comes late, behind a newer one.
-    const bool seen = version == state.last_version || (slot != nullptr && slot->device_side.delivered != kNever);
-    const uint32_t phase = slot != nullptr ? slot->phase : phase_;
-    if (seen) {
-      recorder_.duplicate(phase);
-      return Notification::duplicate;
-    }
-    recorder_.reordered(phase);
-    return Notification::reordered;
-  }
-  state.last_version = version;
   SlotId id = kNone;
-  if (Slot* slot = find(device, version, id)) {
+  Slot* slot = find(device, version, id);
+  const uint32_t phase = slot != nullptr ? slot->phase : phase_;
+  // Doubled when this very version is known to have arrived; otherwise, behind a newer one, it comes late.
+  const bool seen = version == state.last_version || (slot != nullptr && slot->device_side.delivered != kNever) ||
+                    find_unclaimed(device, version) != nullptr;
+  if (seen) {
+    recorder_.duplicate(phase);
+    return Notification::duplicate;
+  }
+  if (slot != nullptr) {
     slot->device_side.delivered = offset(*slot, at);
   } else if (device_awaits_answer(device)) {
     keep_unclaimed(device, version, at);
   }
+  if (version < state.last_version) {
+    recorder_.reordered(phase);
+    return Notification::reordered;
+  }
+  state.last_version = version;
   return Notification::fresh;
 }
 
@@ -100,10 +100,6 @@ void Correlator::converged(uint32_t device, int64_t version64, MonoTime at) {
   } else if (Unclaimed* early = find_unclaimed(device, version)) {
     early->acknowledged = at;
   }
-}
-
-void Correlator::fetched(uint32_t device, int64_t version) {
-  devices_[device].last_version = std::max(devices_[device].last_version, static_cast<uint32_t>(version));
 }
 
 void Correlator::synced(uint32_t device, int64_t version64, MonoTime at) {
@@ -191,9 +187,11 @@ void Correlator::finish(SlotId id, ConvergenceOutcome outcome) {
   }
   if (outcome == ConvergenceOutcome::applied) {
     const uint32_t reported = side.reported == kNever ? side.acknowledged : side.reported;
-    legs.apply = micros(reported - std::min(side.delivered, reported));
-    legs.patch = micros(slot.accepted);
-    legs.delivery = micros(side.delivered - std::min(slot.sent, side.delivered));
+    // A notification that had to give way (kUnclaimedMax) came at the latest when it was reported about.
+    const uint32_t delivered = std::min(side.delivered, reported);
+    legs.apply = micros(reported - delivered);
+    legs.patch = micros(slot.accepted - std::min(slot.sent, slot.accepted));
+    legs.delivery = micros(delivered - std::min(slot.sent, delivered));
     legs.acknowledge = micros(side.acknowledged - reported);
   }
   recorder_.convergence_ended(slot.phase, outcome, legs);

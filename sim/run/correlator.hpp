@@ -42,15 +42,14 @@ class Correlator {
   /// Refused, timed out or never sent: the slot ends as `failed`.
   void patch_failed(SlotId slot);
 
-  /// The device received desired `$version`.
+  /// The device received desired `$version`. Compared with earlier notifications only: one that comes behind the answer
+  /// to a GET which showed its value already is the documented order, neither a double nor a reordering.
   Notification notified(uint32_t device, int64_t version, MonoTime at);
   /// The device sent its first report for `$version`.
   void report_sent(uint32_t device, int64_t version, MonoTime at);
   /// The last report for `$version` was acknowledged, or the device applied it and reports nothing (then T5 = T4).
   void converged(uint32_t device, int64_t version, MonoTime at);
 
-  /// The device fetched its twin: desired is at `version`; later notifications must be newer.
-  void fetched(uint32_t device, int64_t version);
   /// The state fetched as `version` is applied and acknowledged: everything up to it has arrived, if not by notification.
   void synced(uint32_t device, int64_t version, MonoTime at);
 
@@ -98,7 +97,7 @@ class Correlator {
   struct Device {
     uint32_t slots = kNone;      // newest first
     uint32_t unclaimed = kNone;  // newest first
-    uint32_t last_version = 0;   // newest seen, by notification or GET
+    uint32_t last_version = 0;   // newest notified
     uint32_t synced_version = 0; // everything up to here is applied and acknowledged through a GET
   };
 

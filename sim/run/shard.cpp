@@ -354,7 +354,6 @@ void Shard::on_fetched(transport::LocalDevice device, int64_t version, bool went
       findings_.examples.push_back(id + ": fetched desired version " + std::to_string(version) + " after a newer one");
     }
   }
-  correlator_.fetched(device, version);
 }
 
 void Shard::on_synced(transport::LocalDevice device, int64_t version, MonoTime at) {
