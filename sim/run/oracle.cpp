@@ -95,9 +95,10 @@ void Oracle::merge_pending(Device& state, bool over_gaps) {
   size_t merged = 0;
   // A gap closes when the overtaken answer comes; one that belongs to an unanswered patch never does.
   const size_t patience = state.desired_unknown.empty() ? 64 : 8;
-  const bool skip_gaps = over_gaps || state.pending.size() > patience;
   for (auto& next : state.pending) {
-    if (next.version > state.version + 1 && !skip_gaps) break;
+    // Only the oldest go over the gap: newer ones may still be waiting for an answer that they overtook.
+    const bool skip_gap = over_gaps || state.pending.size() - merged > patience;
+    if (next.version > state.version + 1 && !skip_gap) break;
     if (next.replaced) state.desired = Value::object();
     twin::merge_patch(state.desired, next.value);
     state.version = std::max(state.version, next.version);
