@@ -14,6 +14,10 @@ using std::chrono::hh_mm_ss;
 using std::chrono::sys_days;
 using std::chrono::year_month_day;
 
+// What 64 bits of nanoseconds since 1970 can hold, in whole years.
+constexpr int kFirstYear = 1678;
+constexpr int kLastYear = 2261;
+
 struct Fields {
   year_month_day date;
   hh_mm_ss<Nanos> time;
@@ -76,6 +80,10 @@ Result<WallTime> parse_iso8601(std::string_view text) {
   const year_month_day date{std::chrono::year{year}, std::chrono::month{static_cast<unsigned>(month)},
                             std::chrono::day{static_cast<unsigned>(day)}};
   if (day < 0 || !date.ok()) return fail();
+  if (year < kFirstYear || year > kLastYear) {
+    return make_error(ErrorCode::invalid_argument,
+                      fmt::format("\"{}\" is not a time of the years {} to {}", whole, kFirstYear, kLastYear));
+  }
   WallTime result{sys_days{date}};
   if (text.empty()) return result;
   if (!take_char(text, 'T')) return fail();

@@ -58,7 +58,7 @@ inline int64_t unix_seconds(WallTime t) {
 std::string format_iso8601(WallTime t);
 /// `20260301T080000Z`: sortable and legal in file names.
 std::string format_compact_utc(WallTime t);
-/// Parses `YYYY-MM-DD[THH:MM:SS[.fraction][Z]]`, UTC; fails with `ErrorCode::invalid_argument`.
+/// Parses `YYYY-MM-DD[THH:MM:SS[.fraction][Z]]`, UTC, of the years 1678 to 2261; fails with `ErrorCode::invalid_argument`.
 Result<WallTime> parse_iso8601(std::string_view text);
 
 }  // namespace twinstorm

@@ -16,7 +16,7 @@ void TimerWheel::arm(TimerId id, MonoTime at) {
   if (armed(id)) unlink(id);
   uint64_t tick = current_ + 1;
   if (at > origin_) {
-    const auto ticks = static_cast<uint64_t>((at - origin_ + kTick - Nanos{1}) / kTick);
+    const auto ticks = static_cast<uint64_t>((at - origin_ - Nanos{1}) / kTick) + 1;  // rounded up; no overflow at max()
     tick = std::clamp<uint64_t>(ticks, current_ + 1, current_ + 0xfffffffeULL);
   }
   insert(id, tick);

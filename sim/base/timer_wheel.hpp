@@ -22,8 +22,8 @@ class TimerWheel {
   /// Ids are 0 .. timers - 1. `origin` is tick 0.
   TimerWheel(uint32_t timers, MonoTime origin);
 
-  /// Arms or re-arms. Fires in the first `advance(now)` with now >= at, rounded up to the next tick. Deadlines in the past
-  /// fire in the next advance; deadlines beyond 49 days are clamped to 49 days.
+  /// Arms or re-arms. Fires in the first `advance(now)` with now >= at, rounded up to a whole tick after the last one
+  /// advanced to (so a deadline in the past fires one tick later); deadlines beyond 49 days are clamped to 49 days.
   void arm(TimerId id, MonoTime at);
   void cancel(TimerId id);
   bool armed(TimerId id) const { return nodes_[id].slot != kIdle; }

@@ -109,8 +109,9 @@ std::string format_duration(Nanos value) {
   const double s = to_seconds(value);
   if (s == 0) return "0 s";
   if (s < 1e-6) return three_digits(s * 1e9) + " ns";
-  if (s < 1e-3) return three_digits(s * 1e6) + " us";
-  if (s < 1) return three_digits(s * 1e3) + " ms";
+  // The next unit takes over where three digits would round up to 1000.
+  if (s < 0.9995e-3) return three_digits(s * 1e6) + " us";
+  if (s < 0.9995) return three_digits(s * 1e3) + " ms";
   if (s < 120) return three_digits(s) + " s";
   if (s < 7200) return three_digits(s / 60) + " min";
   return three_digits(s / 3600) + " h";
@@ -123,7 +124,7 @@ std::string format_count(uint64_t n) {
 }
 
 std::string format_rate(Rate rate) {
-  if (rate.per_second >= 1000) return format_count(static_cast<uint64_t>(std::llround(rate.per_second))) + "/s";
+  if (rate.per_second >= 999.5) return format_count(static_cast<uint64_t>(std::llround(rate.per_second))) + "/s";
   return three_digits(rate.per_second) + "/s";
 }
 
