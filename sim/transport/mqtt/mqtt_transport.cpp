@@ -12,8 +12,10 @@ using mqtt::ByteWriter;
 // The packets of one read, turned into device events. Lives on the stack of `on_stream_bytes`.
 struct MqttTransportHandler {
   MqttTransport& link;
+  bool answered = false;  // the owner has heard how its connect ended
 
-  void on_connack(const mqtt::Connack& connack) const {
+  void on_connack(const mqtt::Connack& connack) {
+    answered = true;
     switch (connack.code) {
       case mqtt::ConnackCode::accepted:
         link.events_.on_connected(link.device_);
@@ -180,7 +182,7 @@ size_t MqttTransport::on_stream_bytes(std::string_view bytes) {
   const bool connecting = session_.state() == mqtt::SessionState::connecting;
   const auto result = session_.feed(bytes, handler, clock_.mono());
   if (result.error != mqtt::DecodeError::none) {
-    if (connecting) {
+    if (connecting && !handler.answered) {
       stream_.close();
       events_.on_connect_refused(device_, ConnectRefusal::protocol);
     } else {
