@@ -174,6 +174,8 @@ void BackendPool::on_http_answer(uint64_t tag, const HttpAnswer& answer) {
   auto& operation = operations_[index];
   const auto& behavior = *config_.backends[operation.backend];
   if (answer.status != 200) {
+    // The twin has moved on: the next operation is unconditional and learns the new ETag, instead of failing for ever.
+    if (answer.status == 412 && behavior.if_match_last_seen) etags_[operation.backend][operation.device].clear();
     end(index, OpOutcome::failed, error_of(answer.status), false);
     return;
   }

@@ -32,7 +32,7 @@ struct BackendBehavior {
   std::string query;      ///< query: the text
   uint32_t page_size = 100;
   bool all_pages = true;
-  bool if_match_last_seen = false;  ///< `If-Match` with the ETag of the last answer for that twin, else `*`
+  bool if_match_last_seen = false;  ///< `If-Match` with the ETag of the last answer for that twin; `*` before the first and after a 412
   Nanos timeout = std::chrono::seconds{10};
   uint32_t connections = 8;
 };

@@ -36,7 +36,8 @@ struct HttpClient::Connection final : net::StreamEvents {
   void answered() {
     const uint32_t done = slot;
     slot = kNone;
-    const bool keep = parser.keep_alive() && stream.open();
+    // An answer that came before the whole request was written leaves a connection nobody can use again.
+    const bool keep = parser.keep_alive() && stream.open() && !stream.send_pending();
     if (!keep) drop();
     const HttpAnswer answer{parser.status(), parser.body(), &parser};
     const uint64_t tag = client.tags_[done];
