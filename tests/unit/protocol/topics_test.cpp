@@ -12,10 +12,7 @@ namespace {
 using nlohmann::json;
 using test::load_vectors;
 
-const json& vectors() {
-  static const json loaded = load_vectors("topics.json");
-  return loaded;
-}
+const json& vectors() { return load_vectors("topics.json"); }
 std::string text(const json& one, const char* name) { return one.value(name, std::string{}); }
 
 const char* name_of(DeviceTopic::Kind kind) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -12,9 +13,15 @@
 
 namespace twinstorm::test {
 
-inline nlohmann::json load_vectors(const std::string& name) {
-  std::ifstream file{std::string{TWINSTORM_SOURCE_DIR} + "/tests/vectors/" + name};
-  return nlohmann::json::parse(file);
+/// Loaded once and kept, so that a range-for over a part of it is safe. A missing or broken file throws.
+inline const nlohmann::json& load_vectors(const std::string& name) {
+  static std::map<std::string, nlohmann::json> loaded;
+  auto& file = loaded[name];
+  if (file.is_null()) {
+    std::ifstream stream{std::string{TWINSTORM_SOURCE_DIR} + "/tests/vectors/" + name};
+    file = nlohmann::json::parse(stream);
+  }
+  return file;
 }
 
 /// `10 9702 | 0004 'MQTT'`: hex pairs, text between single quotes, `*N 'x'` repeats the text; blanks and bars are
