@@ -1,0 +1,71 @@
+// One struct of options and one function per subcommand. Options are filled by cli.cpp; functions return exit codes.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "sim/base/time.hpp"
+#include "sim/cli/environment.hpp"
+
+namespace twinstorm::cli {
+
+/// What `run` and `plan` share.
+struct ScenarioOptions {
+  std::string file;
+  std::vector<std::string> overrides;  ///< `path=value`
+  std::optional<uint64_t> seed;
+  unsigned shards = 0;  ///< 0 = from the machine
+};
+
+struct RunCommand {
+  ScenarioOptions scenario;
+  std::string out;  ///< empty = runs/<scenario>-<UTC time>
+  std::string metrics_listen;
+  std::string linger;
+  bool quiet = false, no_tui = false, no_color = false;
+};
+int run_command(const RunCommand& command, Environment& environment);
+
+struct PlanCommand {
+  ScenarioOptions scenario;
+  bool json = false;
+};
+int plan_command(const PlanCommand& command, Environment& environment);
+
+struct HubCommand {
+  std::string listen = "127.0.0.1";
+  std::string host_name = "localhost";
+  std::string mqtt_port = "1883";  ///< number or `off`
+  std::string http_port = "8080";
+  std::string metrics_listen;
+  std::string import_file;
+  std::string ready_file;
+  unsigned threads = 0;
+  bool quiet = false;
+};
+int hub_command(const HubCommand& command, Environment& environment);
+
+struct ReportCommand {
+  std::string run;
+  std::string format = "html";
+  std::string output;  ///< empty: html beside the run, the others to stdout
+  bool no_color = false;
+};
+int report_command(const ReportCommand& command, Environment& environment);
+
+int version_command(Environment& environment);
+
+/// `0.1.0`.
+std::string version();
+/// How to print an error that ends a command.
+int fail(Environment& environment, int code, const std::string& message);
+
+/// Loads, checks and resolves; prints every diagnostic and returns nothing when there is one.
+struct LoadedScenario {
+  scenario::Scenario scenario;
+  ShardId shards = 1;
+};
+std::optional<LoadedScenario> load(const ScenarioOptions& options, Environment& environment);
+
+}  // namespace twinstorm::cli
