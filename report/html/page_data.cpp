@@ -1,6 +1,7 @@
 #include "report/html/page_data.hpp"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <set>
 #include <string>
@@ -415,13 +416,22 @@ Json generator(const LoadedRun& run, const Timeline& timeline) {
           {"limit", lag_limit}};
 }
 
-/// `cpuModel` -> `Cpu model`.
-std::string spaced(std::string_view key) {
-  std::string text;
+/// `cpuModel` -> `CPU model`.
+std::string spaced(std::string_view key, bool first) {
+  std::vector<std::string> words{std::string{}};
   for (const char c : key) {
     const auto letter = static_cast<unsigned char>(c);
-    if (std::isupper(letter) != 0 && !text.empty()) text += ' ';
-    text += static_cast<char>(text.empty() ? std::toupper(letter) : std::tolower(letter));
+    if (std::isupper(letter) != 0 && !words.back().empty()) words.emplace_back();
+    words.back() += static_cast<char>(std::tolower(letter));
+  }
+  std::string text;
+  for (auto& word : words) {
+    if (word == "cpu" || word == "os" || word == "id" || word == "ip") {
+      for (char& c : word) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    } else if (first && text.empty() && !word.empty()) {
+      word[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(word[0])));
+    }
+    text += (text.empty() ? "" : " ") + word;
   }
   return text;
 }
@@ -431,7 +441,7 @@ void flatten(const Json& value, const std::string& label, Pairs& into) {
   if (into.size() >= kEnvironmentMax) return;
   if (value.is_object()) {
     for (const auto& [key, member] : value.items()) {
-      flatten(member, label.empty() ? spaced(key) : fmt::format("{}: {}", label, spaced(key)), into);
+      flatten(member, label.empty() ? spaced(key, true) : fmt::format("{} {}", label, spaced(key, false)), into);
     }
   } else if (value.is_string()) {
     into.emplace_back(label, value.get<std::string>());

@@ -35,6 +35,8 @@ function inlineEverything(): Plugin {
 export default defineConfig({
   base: "./",
   plugins: [inlineEverything()],
+  // By number: a minimal system has no /etc/hosts to look `localhost` up in.
+  server: { host: "127.0.0.1" },
   build: {
     target: "es2022",
     outDir: process.env.TWINSTORM_REPORT_OUT ?? "dist",

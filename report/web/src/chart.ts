@@ -356,18 +356,26 @@ class Chart {
     const y = u.valToPos(limit.value, "y", true);
     if (y < bbox.top || y > bbox.top + bbox.height) return;
     ctx.save();
-    ctx.strokeStyle = colourOf("red");
-    ctx.fillStyle = colourOf("red");
-    ctx.lineWidth = devicePixelRatio;
-    ctx.setLineDash([2 * devicePixelRatio, 3 * devicePixelRatio]);
+    const dpr = devicePixelRatio;
+    ctx.strokeStyle = colourOf("ink");
+    ctx.lineWidth = dpr;
+    ctx.setLineDash([2 * dpr, 3 * dpr]);
     ctx.beginPath();
     ctx.moveTo(bbox.left, y);
     ctx.lineTo(bbox.left + bbox.width, y);
     ctx.stroke();
-    ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
-    ctx.textAlign = "right";
-    ctx.textBaseline = "bottom";
-    ctx.fillText(limit.label, bbox.left + bbox.width - 4 * devicePixelRatio, y - 2 * devicePixelRatio);
+    ctx.setLineDash([]);
+    ctx.font = `${11 * dpr}px system-ui, sans-serif`;
+    ctx.textAlign = "left";
+    const below = y - bbox.top < 16 * dpr;
+    ctx.textBaseline = below ? "top" : "bottom";
+    const at: [number, number] = [bbox.left + 5 * dpr, y + (below ? 3 : -2) * dpr];
+    // A halo keeps the words readable across lines.
+    ctx.lineWidth = 3 * dpr;
+    ctx.strokeStyle = colourOf("card");
+    ctx.strokeText(limit.label, ...at);
+    ctx.fillStyle = colourOf("ink");
+    ctx.fillText(limit.label, ...at);
     ctx.restore();
   }
 
@@ -445,11 +453,15 @@ function drawTimeline(u: uPlot): void {
     ctx.moveTo(x, bbox.top);
     ctx.lineTo(x, bbox.top + bbox.height);
     ctx.stroke();
-    const room = right - x;
+    // To the right where there's room, else to the left, else nowhere: the events list has it.
+    const wanted = ctx.measureText(mark.text).width;
+    const onRight = right - x >= Math.min(wanted, 120 * dpr);
+    const room = onRight ? right - x : x - Math.max(free, bbox.left);
     if (x < free || room < 30 * dpr) continue;
-    const text = fit(ctx, mark.text, Math.min(room, 160 * dpr));
+    const text = fit(ctx, mark.text, Math.min(room, 220 * dpr));
+    ctx.textAlign = onRight ? "left" : "right";
     ctx.fillText(text, x, phaseLine - rowHeight);
-    free = x + ctx.measureText(text).width + 8 * dpr;
+    free = (onRight ? x + ctx.measureText(text).width : x) + 8 * dpr;
   }
   ctx.restore();
 }

@@ -242,7 +242,13 @@ function operations(data: PageData): Child {
     table(
       "All operations",
       [
-        { title: "Operation", cell: (o) => h("a", { href: `#op-${o.name}` }, foreign(o.name)) },
+        {
+          title: "Operation",
+          cell: (o) => [
+            h("a", { href: `#op-${o.name}` }, foreign(o.name)),
+            o.asked === 0 && o.phases.length > 0 && h("span", { class: "note" }, " outside the recorded phases"),
+          ],
+        },
         ...countColumns<Operation>(),
         { title: "Rate", number: true, cell: (o) => rate(o.ratePerSecond) },
         { title: "p50", number: true, cell: (o) => duration(o.intended?.p50) },
