@@ -32,8 +32,17 @@ ClientMetric histogram(Labels labels, const HistogramSnapshot& h) {
   m.label = std::move(labels);
   m.histogram.sample_count = h.count();
   m.histogram.sample_sum = to_seconds(h.sum());
+  // A bucket of ours counts for a bound if all of it lies at or below.
   const auto& bounds = classic_buckets_seconds();
-  for (const auto bound : bounds) m.histogram.bucket.push_back({h.count_at_or_below(from_seconds(bound)), bound});
+  uint64_t seen = 0;
+  size_t next = 0;
+  h.for_each_bucket([&](uint64_t, uint64_t high_micros, uint64_t count) {
+    for (; next < bounds.size() && high_micros > layout::to_micros(from_seconds(bounds[next])); ++next) {
+      m.histogram.bucket.push_back({seen, bounds[next]});
+    }
+    seen += count;
+  });
+  for (; next < bounds.size(); ++next) m.histogram.bucket.push_back({seen, bounds[next]});
   return m;
 }
 
