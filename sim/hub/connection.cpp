@@ -113,7 +113,7 @@ void Connection::send(std::string_view bytes) {
   } else {
     backlog_->append(bytes);
   }
-  if (backlog_->size() > shard_.config().max_pending_bytes) {
+  if (backlog_->size() > backlog_limit()) {
     on_slow_reader();
     close();
   }
@@ -139,7 +139,11 @@ void Connection::flush() {
     return;
   }
   backlog_.reset();
-  if (close_when_sent_) linger();
+  if (close_when_sent_) {
+    linger();
+  } else {
+    on_sent();
+  }
 }
 
 void Connection::close_after_sending() {

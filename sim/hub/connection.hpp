@@ -51,8 +51,12 @@ class Connection {
   virtual MonoTime on_deadline(MonoTime now) = 0;
   /// The hub stops, or drops the connection for a reason of its own. The connection is closed afterwards.
   virtual void on_shutdown() = 0;
-  /// More than the configured bytes are waiting for a peer that does not read. The connection is closed afterwards.
+  /// `send` found more than `backlog_limit` bytes waiting for a peer that does not read. The connection is closed
+  /// afterwards.
   virtual void on_slow_reader() = 0;
+  virtual size_t backlog_limit() const = 0;
+  /// The backlog has left.
+  virtual void on_sent() {}
 
   /// Writes now what the socket takes and keeps the rest. Views may point anywhere but into the backlog.
   void send(std::string_view bytes);
@@ -69,8 +73,8 @@ class Connection {
   void resume();
   /// (Re)sets the deadline to `at`.
   void set_deadline(MonoTime at);
-  /// Bytes handed to on_bytes that were not taken.
-  bool has_tail() const { return tail_ != nullptr; }
+  /// Unsent bytes are waiting.
+  bool has_backlog() const { return backlog_ != nullptr; }
 
   Shard& shard() const { return shard_; }
   net::TcpSocket& socket() { return socket_; }

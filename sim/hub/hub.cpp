@@ -5,6 +5,7 @@
 #include <thread>
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include "sim/hub/frontends/http/http_connection.hpp"
 #include "sim/hub/frontends/mqtt/mqtt_connection.hpp"
@@ -26,6 +27,14 @@ void adopt_http(Shard& shard, net::TcpSocket socket, bool loopback) {
 }
 
 unsigned default_threads() { return std::max(1U, std::thread::hardware_concurrency() / 2); }
+
+/// One descriptor a device: the usual soft limit of 1,024 would end a fleet early.
+void raise_descriptor_limit() {
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == files.rlim_max) return;
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
+}
 
 Result<void> check(const HubConfig& config) {
   constexpr unsigned kThreadsMax = 256;
@@ -148,6 +157,7 @@ Result<std::unique_ptr<Hub>> Hub::start(HubConfig config) {
   if (auto prepared = impl->prepare(); !prepared) return prepared.error();
   if (auto imported = impl->import_devices(); !imported) return imported.error();
   if (auto listening = impl->listen(); !listening) return listening.error();
+  raise_descriptor_limit();
   impl->run();
   return std::unique_ptr<Hub>{new Hub{std::move(impl)}};
 }

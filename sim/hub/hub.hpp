@@ -5,8 +5,8 @@
 //   use((*hub)->ports().mqtt, (*hub)->owner_connection_string());
 //   (*hub)->stop();
 //
-// The hub owns its threads: one per shard, each with one event loop, plus one acceptor. A device's identity, twin and
-// MQTT connection live on shard `stable_hash(deviceId) % threads`; nothing on a message's path is shared between
+// The hub owns its threads: one per shard, each with one event loop; the first also accepts. A device's identity, twin
+// and MQTT connection live on shard `stable_hash(deviceId) % threads`; nothing on a message's path is shared between
 // threads.
 #pragma once
 
@@ -143,7 +143,8 @@ Result<HubCounts> parse_hub_counts(std::string_view json);
 /// A running hub. Not movable; members may be called from any thread.
 class Hub {
  public:
-  /// Binds every listener, loads the import file, starts the threads; connections are served when this returns. Errors:
+  /// Binds every listener, loads the import file, starts the threads; connections are served when this returns.
+  /// Raises the process's soft limit of open files to its hard limit. Errors:
   /// `unavailable` (a port is taken or the address is not of this machine: names it and the fix), `not_found`/`corrupt`
   /// (import file), `invalid_argument` (configuration).
   static Result<std::unique_ptr<Hub>> start(HubConfig config);

@@ -526,6 +526,84 @@ TEST_P(HubTest, QueriesPageThroughAllDevices) {
             (nlohmann::json{{{"n", 7}}}));
 }
 
+TEST_P(HubTest, AnAnswerLargerThanAnyBacklogArrivesWhole) {
+  HubConfig config;
+  config.max_pending_bytes = 64 * 1024;
+  start(std::move(config));
+  RawHttp back_end = service();
+  back_end.shrink_receive_buffer();
+  const std::string text(3500, 'x');
+  for (int i = 0; i < 300; ++i) {
+    const HttpReply created = back_end.request(
+        "POST", "/devices", fmt::format(R"([{{"id":"d{0}","tags":{{"a":"{1}","b":"{1}"}}}}])", i, text));
+    ASSERT_EQ(created.status, 200);
+  }
+  for (int i = 0; i < 3; ++i) back_end.write("POST", "/devices/query", R"({"query":"SELECT * FROM devices"})");
+  back_end.write("GET", "/twinstorm/health");
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(back_end.read().json().size(), 300u);
+  EXPECT_EQ(back_end.read().status, 200);
+}
+
+TEST_P(HubTest, HeadIsRefusedWithoutABody) {
+  RawHttp back_end = service();
+  const HttpReply head = back_end.request("HEAD", "/twins/dev1");
+  EXPECT_EQ(head.status, 405);
+  EXPECT_EQ(back_end.request("GET", "/twinstorm/health").status, 200);
+}
+
+TEST_P(HubTest, ABodyMayBeAnnouncedAndSentInChunks) {
+  create("dev1");
+  RawHttp back_end = service();
+  back_end.send("PATCH /twins/dev1 HTTP/1.1\r\nHost: x\r\nAuthorization: " + back_end.token +
+                "\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n");
+  EXPECT_EQ(back_end.read().status, 100);
+  back_end.send("8\r\n{\"tags\":\r\n8\r\n{\"a\":1}}\r\n0\r\n\r\n");
+  const HttpReply patched = back_end.read();
+  EXPECT_EQ(patched.status, 200);
+  EXPECT_EQ(patched.json()["tags"]["a"], 1);
+}
+
+TEST_P(HubTest, ARequestThatNeverEndsIsTimedOut) {
+  HubConfig config;
+  config.connect_timeout = std::chrono::milliseconds{200};
+  start(std::move(config));
+  RawHttp slow = service();
+  slow.send("GET /twins/dev1 HTTP/1.1\r\nHost: ");
+  EXPECT_EQ(slow.read().status, 408);
+  EXPECT_TRUE(slow.ends());
+  RawMqtt silent{hub->ports().mqtt};
+  EXPECT_TRUE(silent.ends());
+  EXPECT_EQ(hub->counts().connects_refused, 1u);
+}
+
+TEST_P(HubTest, ModulesHaveIdentitiesTwinsAndConnectionsOfTheirOwn) {
+  create("dev1");
+  RawHttp back_end = service();
+  const HttpReply created =
+      back_end.request("PUT", "/devices/dev1/modules/m1", R"({"moduleId":"m1","deviceId":"dev1"})");
+  ASSERT_EQ(created.status, 200) << created.body;
+  const std::string key = created.json()["authentication"]["symmetricKey"]["primaryKey"];
+  RawMqtt module{hub->ports().mqtt};
+  mqtt::Connect connect;
+  connect.client_id = "dev1/m1";
+  const std::string user = "hub.localhost/dev1/m1/?api-version=2021-04-12";
+  const std::string password =
+      protocol::make_sas_token("hub.localhost/devices/dev1/modules/m1", *protocol::base64_decode(key), 4'000'000'000);
+  connect.user_name = user;
+  connect.password = password;
+  std::string out;
+  mqtt::encode_connect(out, connect);
+  module.send(out);
+  ASSERT_TRUE(module.connack());
+  EXPECT_TRUE(module.subscribe("$iothub/twin/PATCH/properties/desired/#"));
+  EXPECT_TRUE(module.subscribe("devices/dev1/modules/m1/inputs/#"));
+  EXPECT_EQ(back_end.request("PATCH", "/twins/dev1/modules/m1", R"({"properties":{"desired":{"x":1}}})").status, 200);
+  EXPECT_EQ(module.next_publish()->payload, R"({"x":1,"$version":2})");
+  EXPECT_EQ(back_end.request("GET", "/devices/dev1/modules").json().size(), 1u);
+  EXPECT_EQ(back_end.request("DELETE", "/devices/dev1", {}, "If-Match: *\r\n").status, 204);
+  EXPECT_TRUE(module.ends());
+}
+
 TEST_P(HubTest, StoppingEndsEveryConnectionAndMayBeRepeated) {
   auto dev = device(create("dev1"));
   hub->stop();

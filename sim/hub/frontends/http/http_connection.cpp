@@ -10,6 +10,8 @@
 namespace twinstorm::hub {
 namespace {
 
+constexpr size_t kFlushBytes = 64 * 1024;  // answers of pipelined requests are gathered up to here
+
 std::optional<std::string> copy(std::optional<std::string_view> text) {
   return text ? std::optional<std::string>{*text} : std::nullopt;
 }
@@ -75,9 +77,14 @@ size_t HttpConnection::on_bytes(std::string_view bytes) {
     if (waiting_) break;
     parser_.next();
     since_ = shard().mono_now();
+    if (out.size() >= kFlushBytes) {
+      send(out);
+      out.clear();
+      if (has_backlog()) break;
+    }
   }
   send(out);
-  if (waiting_) {
+  if (waiting_ || (has_backlog() && !closing_)) {
     pause();
   } else if (closing_) {
     close_after_sending();
@@ -146,6 +153,13 @@ ServiceResult<void> HttpConnection::authorize(Permission permission) {
 }
 
 void HttpConnection::on_request(std::string& out) {
+  if (parser_.method() == "HEAD") {  // its answer must not have a body, ours always do
+    ServiceAnswer refusal;
+    refusal.status = 405;
+    refusal.error_name = "OperationNotAllowedInCurrentState";
+    answer(refusal, out);
+    return;
+  }
   if (auto own = own_resource()) {
     answer(*own, out);
     return;
@@ -229,7 +243,7 @@ void HttpConnection::answer_later(const ServiceAnswer& late) {
   }
   parser_.next();
   since_ = shard().mono_now();
-  resume();
+  if (!has_backlog()) resume();
 }
 
 }  // namespace twinstorm::hub

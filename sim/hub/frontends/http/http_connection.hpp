@@ -2,6 +2,7 @@
 // and answers in order. Lives on any shard.
 #pragma once
 
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -23,6 +24,11 @@ class HttpConnection final : public Connection {
   MonoTime on_deadline(MonoTime now) override;
   void on_shutdown() override {}
   void on_slow_reader() override {}
+  /// Never reached by one answer however large: no further request is taken while bytes wait.
+  size_t backlog_limit() const override { return std::numeric_limits<size_t>::max(); }
+  void on_sent() override {
+    if (!waiting_) resume();
+  }
 
   /// Answers the parsed request into `out`, or pauses until another shard has the answer.
   void on_request(std::string& out);

@@ -22,6 +22,7 @@ class MqttConnection final : public Connection, private MqttPort {
   MonoTime on_deadline(MonoTime now) override;
   void on_shutdown() override { lose(DeviceLink::CloseReason::hub); }
   void on_slow_reader() override { lose(DeviceLink::CloseReason::slow_reader); }
+  size_t backlog_limit() const override { return shard().config().max_pending_bytes; }
 
   void write(std::string_view bytes) override { send(bytes); }
   void end() override { Connection::close(); }
