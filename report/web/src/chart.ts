@@ -32,6 +32,8 @@ export interface ChartSpec {
   samples?: number;
   /** Upper end of the value axis where it is known (shares). */
   top?: number;
+  /** Bytes: ticks at powers of two. */
+  binary?: boolean;
   /** A horizontal line with a name, such as a limit. */
   limit?: { value: number; label: string };
 }
@@ -209,6 +211,7 @@ class Chart {
         },
         {
           stroke: ink, font, grid, ticks, size: 68, space: 36,
+          ...(spec.binary ? { incrs: Array.from({ length: 44 }, (_, i) => 2 ** i) } : {}),
           values: (_u, at) => at.map((v) => (v === null || v === undefined ? "" : spec.kind === "cdf" ? `${Math.round(v * 100)}%` : spec.format(v))),
         },
       ],

@@ -520,7 +520,7 @@ function ledger(data: PageData): Child {
     ], data.ledger),
     data.hub.compared
       ? table("Compared with the hub's own counts", [
-          { title: "Operation", cell: (r) => foreign(r.name) },
+          { title: "Count", cell: (r) => foreign(r.name) },
           { title: "Run", number: true, cell: (r) => count(r.run) },
           { title: "Hub", number: true, cell: (r) => count(r.hub) },
           { title: "Comparison", cell: (r) => badge(r.run === r.hub ? "equal" : "differs") },
@@ -544,7 +544,7 @@ function generator(data: PageData): Child {
       { label: "CPU", values: g.cpu, colour: "blue" },
       { label: "busy share", values: g.busy, colour: "orange", dashed: true },
     ], { top: 1 });
-  time("Resident memory", "Of the generator's process, the hub not included.", bytes, [{ label: "resident", values: g.resident, colour: "green", filled: true }]);
+  time("Resident memory", "Of the generator's process, the hub not included.", bytes, [{ label: "resident", values: g.resident, colour: "green", filled: true }], { binary: true });
   return [
     pairs(g.figures.map(([k, v]): [string, Child] => [k, v])),
     charts.length > 0 ? h("div", { class: "grid" }, charts) : empty("No health figures were recorded."),
