@@ -1,6 +1,7 @@
 #include "sim/protocol/mqtt/packet.hpp"
 
 #include <stdexcept>
+#include <string>
 
 namespace twinstorm::mqtt {
 
