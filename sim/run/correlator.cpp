@@ -85,9 +85,9 @@ void Correlator::report_sent(uint32_t device, int64_t version64, MonoTime at) {
   const auto version = static_cast<uint32_t>(version64);
   SlotId id = kNone;
   if (Slot* slot = find(device, version, id)) {
-    if (slot->device_side.reported == kNever) slot->device_side.reported = offset(*slot, at);
+    slot->device_side.reported = offset(*slot, at);
   } else if (Unclaimed* early = find_unclaimed(device, version)) {
-    if (early->reported == MonoTime{}) early->reported = at;
+    early->reported = at;
   }
 }
 

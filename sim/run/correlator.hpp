@@ -45,7 +45,8 @@ class Correlator {
   /// The device received desired `$version`. Compared with earlier notifications only: one that comes behind the answer
   /// to a GET which showed its value already is the documented order, neither a double nor a reordering.
   Notification notified(uint32_t device, int64_t version, MonoTime at);
-  /// The device sent its first report for `$version`.
+  /// The device finished simulated work for `$version` and sent what it reports about it; with several listeners the last
+  /// one counts, so that waiting for simulated work never looks like waiting for the hub.
   void report_sent(uint32_t device, int64_t version, MonoTime at);
   /// The last report for `$version` was acknowledged, or the device applied it and reports nothing (then T5 = T4).
   void converged(uint32_t device, int64_t version, MonoTime at);
