@@ -26,6 +26,10 @@ class TimerWheel {
   /// advanced to (so a deadline in the past fires one tick later); deadlines beyond 49 days are clamped to 49 days.
   void arm(TimerId id, MonoTime at);
   void cancel(TimerId id);
+  /// The tick at or after `t`: when a timer armed for `t` fires if nothing is late.
+  MonoTime round_up(MonoTime t) const {
+    return t <= origin_ ? origin_ : origin_ + (t - origin_ + kTick - Nanos{1}) / kTick * kTick;
+  }
   bool armed(TimerId id) const { return nodes_[id].slot != kIdle; }
 
   /// Calls `fire(TimerId)` for every timer that is due, in order of ticks. `fire` may arm or cancel any timer, itself
