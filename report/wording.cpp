@@ -131,8 +131,10 @@ std::string events_sentence(const RunRecord& record) {
                     counted(c.started, "desired change", "desired changes"),
                     record.devices.target == 1 ? "its device" : "their devices", arrived == 1 ? "was" : "were");
     if (c.total.p50 && c.total.p99) {
-      text += fmt::format(": half within {}, 99 % within {}", duration_text(c.total.p50), duration_text(c.total.p99));
+      text +=
+          fmt::format(": half within {}, 99\u00a0% within {}", duration_text(c.total.p50), duration_text(c.total.p99));
     } else if (c.total.max) {
+      if (c.total.p50) text += fmt::format(": half within {}", duration_text(c.total.p50));
       text += fmt::format(", the slowest after {}", duration_text(c.total.max));
     }
     const uint64_t missing = c.lost + c.unconverged;
@@ -293,7 +295,7 @@ std::string reading(const RunRecord& record) {
   text += " " + events_sentence(record);
   if (record.verdict.status != metrics::VerdictStatus::invalid && record.generator.schedule_lag.p99) {
     text += fmt::format(
-        " The generator kept its schedule (99 % of operations started within {} of their time), so "
+        " The generator kept its schedule (99\u00a0% of operations started within {} of their time), so "
         "the figures can be trusted.",
         duration_text(record.generator.schedule_lag.p99));
   }

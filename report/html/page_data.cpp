@@ -444,7 +444,11 @@ void flatten(const Json& value, const std::string& label, Pairs& into) {
       flatten(member, label.empty() ? spaced(key, true) : fmt::format("{} {}", label, spaced(key, false)), into);
     }
   } else if (value.is_string()) {
-    into.emplace_back(label, value.get<std::string>());
+    if (value != "") into.emplace_back(label, value.get<std::string>());
+  } else if (value.is_boolean()) {
+    into.emplace_back(label, value.get<bool>() ? "yes" : "no");
+  } else if (constexpr std::string_view kBytes = " bytes"; value.is_number_unsigned() && label.ends_with(kBytes)) {
+    into.emplace_back(label.substr(0, label.size() - kBytes.size()), format_size(value.get<uint64_t>()));
   } else if (value.is_number_unsigned()) {
     into.emplace_back(label, format_count(value.get<uint64_t>()));
   } else {
@@ -465,14 +469,15 @@ Json setup(const LoadedRun& run) {
   pairs.emplace_back(
       "Target", record.run.target == "embedded" ? "embedded hub, its own process on this machine" : record.run.target);
   pairs.emplace_back("Devices", format_count(record.devices.target));
+  double recorded = 0;
+  for (const auto& phase : record.phases) recorded += phase.recorded ? phase.duration_seconds : 0;
   pairs.emplace_back("Duration", fmt::format("{}, of which {} recorded", duration_text(record.run.duration_seconds),
-                                             duration_text(record.run.recorded_seconds)));
+                                             duration_text(recorded)));
   for (const auto& kind : operation_order(run)) {
     const auto& op = record.operations.at(kind);
-    if (op.asked > 0 && record.run.recorded_seconds > 0) {
-      pairs.emplace_back(
-          fmt::format("Asked of {}", kind),
-          fmt::format("{} on average", format_rate(Rate{static_cast<double>(op.asked) / record.run.recorded_seconds})));
+    if (op.asked > 0 && recorded > 0) {
+      pairs.emplace_back(fmt::format("Asked of {}", kind),
+                         fmt::format("{} on average", format_rate(Rate{static_cast<double>(op.asked) / recorded})));
     }
   }
   if (record.hub) {

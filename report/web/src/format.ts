@@ -32,8 +32,8 @@ export function duration(seconds: number | null | undefined): string {
 
 /** A point in the run: 0:07, 12:30, 1:02:03. */
 export function clock(seconds: number): string {
-  const tenths = seconds % 1 !== 0 && seconds < 60;
-  const whole = Math.floor(seconds);
+  const tenths = Math.round(seconds * 10) % 10 !== 0 && seconds < 60;
+  const whole = tenths ? Math.floor(seconds) : Math.round(seconds);
   const h = Math.floor(whole / 3600);
   const m = Math.floor((whole % 3600) / 60);
   const s = tenths ? (seconds % 60).toFixed(1).padStart(4, "0") : String(whole % 60).padStart(2, "0");

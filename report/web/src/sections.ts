@@ -62,7 +62,9 @@ export function tiles(data: PageData): HTMLElement {
     ["Failed or timed out", count(broken), sent > 0 ? `${percent(broken / sent)} of those sent` : "none sent"],
   ];
   if (c !== null && c.started > 0) {
-    list.push(["Convergence p99", duration(c.total?.p99), `p50 ${duration(c.total?.p50)}`]);
+    const p50 = `p50 ${duration(c.total?.p50)}`;
+    if (typeof c.total?.p99 === "number") list.push(["Convergence p99", duration(c.total.p99), p50]);
+    else list.push(["Slowest convergence", duration(c.total?.max), `${p50}; too few samples for a p99`]);
     list.push(["Changes lost", count(c.lost + c.unconverged), `of ${count(c.started)}, unconverged included`]);
   }
   list.push(["Schedule lag p99", duration(data.generator.lag?.p99), "lateness of the generator itself"]);

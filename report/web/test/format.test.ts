@@ -28,7 +28,7 @@ describe("durations change their unit where people do", () => {
     [3700, "1 h 1 min"],
   ])("%d s is %s", (value, text) => expect(duration(value)).toBe(text));
   it("says nothing where there is nothing", () => expect([duration(null), duration(NaN)]).toEqual(["–", "–"]));
-  it("clock", () => expect([clock(7), clock(754), clock(3723), clock(2.5)]).toEqual(["0:07", "12:34", "1:02:03", "0:02.5"]));
+  it("clock", () => expect([7, 754, 3723, 2.5, 1.0035, 59.98].map(clock)).toEqual(["0:07", "12:34", "1:02:03", "0:02.5", "0:01", "1:00"]));
 });
 
 describe("shares", () => {
