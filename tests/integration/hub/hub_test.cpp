@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "raw_clients.hpp"
+#include "sim/base/rng.hpp"
 
 namespace twinstorm::hub::testing {
 namespace {
@@ -601,6 +602,48 @@ TEST_P(HubTest, ModulesHaveIdentitiesTwinsAndConnectionsOfTheirOwn) {
   EXPECT_EQ(back_end.request("GET", "/devices/dev1/modules").json().size(), 1u);
   EXPECT_EQ(back_end.request("DELETE", "/devices/dev1", {}, "If-Match: *\r\n").status, 204);
   EXPECT_TRUE(module.ends());
+}
+
+TEST_P(HubTest, DamagedConversationsHarmNobodyElse) {
+  auto bystander = device(create("bystander"));
+  const DeviceLogin login = create("dev1");
+  std::string mqtt_bytes = RawMqtt::connect_packet(login);
+  const mqtt::Subscription wanted{"$iothub/twin/res/#", mqtt::Qos::at_most_once};
+  mqtt::encode_subscribe(mqtt_bytes, 1, {&wanted, 1});
+  mqtt::encode_publish(mqtt_bytes, "$iothub/twin/PATCH/properties/reported/?$rid=1", R"({"a":{"b":[1,2,null]}})");
+  mqtt::encode_publish(mqtt_bytes, "devices/dev1/messages/events/a=b", "x", mqtt::Qos::at_least_once, 3);
+  RawHttp back_end = service();
+  const std::string http_bytes =
+      "PATCH /twins/dev1?api-version=2021-04-12 HTTP/1.1\r\nHost: x\r\nAuthorization: " + back_end.token +
+      "\r\nContent-Length: 16\r\n\r\n{\"tags\":{\"a\":1}}";
+  Rng rng{20260301, "damage"};
+  for (int round = 0; round < 300; ++round) {
+    std::string bytes = round % 2 == 0 ? mqtt_bytes : http_bytes;
+    for (uint64_t damage = rng.below(6) + 1; damage > 0; --damage) {
+      const auto at = static_cast<size_t>(rng.below(bytes.size()));
+      switch (rng.below(3)) {
+        case 0:
+          bytes[at] = static_cast<char>(rng.below(256));
+          break;
+        case 1:
+          bytes.erase(at, static_cast<size_t>(rng.below(20)));
+          break;
+        default:
+          bytes.insert(at, static_cast<size_t>(rng.below(20)), static_cast<char>(rng.below(256)));
+      }
+      if (bytes.empty()) bytes = "x";
+    }
+    RawSocket socket{round % 2 == 0 ? hub->ports().mqtt : hub->ports().http};
+    socket.send(bytes);
+    socket.receive(1);
+  }
+  EXPECT_TRUE(bystander->alive());
+  EXPECT_EQ(back_end.request("GET", "/twins/bystander").status, 200);
+  hub->stop();
+  const HubCounts counts = hub->counts();
+  EXPECT_EQ(counts.connected_devices, 0u);
+  EXPECT_EQ(counts.disconnects, counts.connects_accepted);
+  EXPECT_EQ(counts.http_requests, counts.http_2xx + counts.http_3xx + counts.http_4xx + counts.http_5xx);
 }
 
 TEST_P(HubTest, StoppingEndsEveryConnectionAndMayBeRepeated) {
