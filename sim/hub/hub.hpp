@@ -1,6 +1,6 @@
 // The embedded hub: an IoT-Hub-compatible server for development and CI (design section 9).
 //
-//   auto hub = hub::Hub::start({.policies = hub::default_policies()});
+//   auto hub = hub::Hub::start({});
 //   if (!hub) fail(hub.error().message);
 //   use((*hub)->ports().mqtt, (*hub)->owner_connection_string());
 //   (*hub)->stop();

@@ -15,7 +15,7 @@ using boost::system::error_code;
 // second.
 constexpr int kBacklog = 4096;
 constexpr int kAcceptsPerTurn = 64;
-constexpr Nanos kPauseWithoutDescriptors = std::chrono::milliseconds{100};
+constexpr Nanos kPauseAfterFailure = std::chrono::milliseconds{100};
 
 }  // namespace
 
@@ -78,16 +78,16 @@ void Listener::accept_burst() {
     net::TcpSocket socket{target.io().get_executor()};
     acceptor_.accept(socket, peer, error);
     if (error == boost::asio::error::would_block || error == boost::asio::error::try_again) break;
-    if (error == boost::asio::error::no_descriptors || error == boost::system::errc::too_many_files_open_in_system) {
-      // The queue keeps those who wait; without the pause this would spin.
-      log::warning("cannot accept more connections: {} (raise `ulimit -n`)", error.message());
-      pause_.expires_after(kPauseWithoutDescriptors);
+    if (error == boost::asio::error::connection_aborted) continue;  // that peer has gone already
+    if (error) {
+      // No descriptor or no memory: the queue keeps those who wait, and without the pause this would spin.
+      log::warning("cannot accept more connections: {} (is `ulimit -n` large enough?)", error.message());
+      pause_.expires_after(kPauseAfterFailure);
       pause_.async_wait([this](const error_code& stopped) {
         if (!stopped) wait();
       });
       return;
     }
-    if (error) continue;  // that peer has gone already
     const bool loopback = peer.address().is_loopback();
     if (&target == &shard_) {
       adopt_(target, std::move(socket), loopback);
