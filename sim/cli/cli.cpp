@@ -1,7 +1,7 @@
-#include <CLI/CLI.hpp>
-
 #include <exception>
 #include <ostream>
+
+#include <CLI/CLI.hpp>
 
 #include "sim/cli/commands/commands.hpp"
 #include "sim/cli/exit_code.hpp"
@@ -28,9 +28,11 @@ Every option can be given as an environment variable too, e.g. TWINSTORM_SHARDS=
 
 void scenario_options(CLI::App& app, ScenarioOptions& options) {
   app.add_option("SCENARIO", options.file, "Scenario file (YAML or JSON)")->required();
-  app.add_option("--set", options.overrides, "Override a value: path=value, e.g. phases[steady].duration=5s (repeatable)")
+  app.add_option("--set", options.overrides,
+                 "Override a value: path=value, e.g. phases[steady].duration=5s (repeatable)")
       ->allow_extra_args(false);
-  app.add_option("--seed", options.seed, "Seed of everything random; default: the scenario's")->envname("TWINSTORM_SEED");
+  app.add_option("--seed", options.seed, "Seed of everything random; default: the scenario's")
+      ->envname("TWINSTORM_SEED");
   app.add_option("--shards", options.shards, "Threads of the generator; default: one per core, less the hub's")
       ->envname("TWINSTORM_SHARDS")
       ->check(CLI::Range(1, 256));
@@ -47,10 +49,14 @@ int run_cli(Environment& environment) {
   RunCommand run;
   auto* run_app = app.add_subcommand("run", "Run a scenario and write its record and report");
   scenario_options(*run_app, run.scenario);
-  run_app->add_option("--out", run.out, "Folder for the record; default: runs/<scenario>-<UTC time>")->envname("TWINSTORM_OUT");
-  run_app->add_option("--metrics-listen", run.metrics_listen, "Serve Prometheus metrics at ADDR:PORT during the run (PORT alone: loopback)")
+  run_app->add_option("--out", run.out, "Folder for the record; default: runs/<scenario>-<UTC time>")
+      ->envname("TWINSTORM_OUT");
+  run_app
+      ->add_option("--metrics-listen", run.metrics_listen,
+                   "Serve Prometheus metrics at ADDR:PORT during the run (PORT alone: loopback)")
       ->envname("TWINSTORM_METRICS_LISTEN");
-  run_app->add_option("--linger", run.linger, "Keep the metrics endpoint up so long after the run, e.g. 15s")->envname("TWINSTORM_LINGER");
+  run_app->add_option("--linger", run.linger, "Keep the metrics endpoint up so long after the run, e.g. 15s")
+      ->envname("TWINSTORM_LINGER");
   run_app->add_flag("-q,--quiet", run.quiet, "No progress, only the result");
   run_app->add_flag("--no-tui", run.no_tui, "Plain progress lines even on a terminal");
   run_app->add_flag("--no-color", run.no_color, "No colours (NO_COLOR works too)");
@@ -62,14 +68,27 @@ int run_cli(Environment& environment) {
 
   HubCommand hub;
   auto* hub_app = app.add_subcommand("hub", "Serve an IoT-Hub-compatible twin hub until interrupted");
-  hub_app->add_option("--listen", hub.listen, "Address to listen on")->capture_default_str()->envname("TWINSTORM_LISTEN");
-  hub_app->add_option("--hostname", hub.host_name, "HostName of the connection strings")->capture_default_str()->envname("TWINSTORM_HOSTNAME");
-  hub_app->add_option("--mqtt-port", hub.mqtt_port, "MQTT port, 0 for any free one, or off")->capture_default_str()->envname("TWINSTORM_MQTT_PORT");
-  hub_app->add_option("--http-port", hub.http_port, "REST port, 0 for any free one, or off")->capture_default_str()->envname("TWINSTORM_HTTP_PORT");
-  hub_app->add_option("--metrics-listen", hub.metrics_listen, "Serve Prometheus metrics at ADDR:PORT")->envname("TWINSTORM_METRICS_LISTEN");
-  hub_app->add_option("--import", hub.import_file, "Load twins, modules and deviceJobs from a JSON file")->envname("TWINSTORM_IMPORT");
-  hub_app->add_option("--ready-file", hub.ready_file, "Write ports and connection strings here once everything listens")->envname("TWINSTORM_READY_FILE");
-  hub_app->add_option("--threads", hub.threads, "Shards; default: half of the cores")->envname("TWINSTORM_THREADS")->check(CLI::Range(1, 256));
+  hub_app->add_option("--listen", hub.listen, "Address to listen on")
+      ->capture_default_str()
+      ->envname("TWINSTORM_LISTEN");
+  hub_app->add_option("--hostname", hub.host_name, "HostName of the connection strings")
+      ->capture_default_str()
+      ->envname("TWINSTORM_HOSTNAME");
+  hub_app->add_option("--mqtt-port", hub.mqtt_port, "MQTT port, 0 for any free one, or off")
+      ->capture_default_str()
+      ->envname("TWINSTORM_MQTT_PORT");
+  hub_app->add_option("--http-port", hub.http_port, "REST port, 0 for any free one, or off")
+      ->capture_default_str()
+      ->envname("TWINSTORM_HTTP_PORT");
+  hub_app->add_option("--metrics-listen", hub.metrics_listen, "Serve Prometheus metrics at ADDR:PORT")
+      ->envname("TWINSTORM_METRICS_LISTEN");
+  hub_app->add_option("--import", hub.import_file, "Load twins, modules and deviceJobs from a JSON file")
+      ->envname("TWINSTORM_IMPORT");
+  hub_app->add_option("--ready-file", hub.ready_file, "Write ports and connection strings here once everything listens")
+      ->envname("TWINSTORM_READY_FILE");
+  hub_app->add_option("--threads", hub.threads, "Shards; default: half of the cores")
+      ->envname("TWINSTORM_THREADS")
+      ->check(CLI::Range(1, 256));
   hub_app->add_flag("-q,--quiet", hub.quiet, "Print nothing but errors");
 
   ReportCommand report;
@@ -78,7 +97,8 @@ int run_cli(Environment& environment) {
   report_app->add_option("--format", report.format, "html, text, junit or json")
       ->capture_default_str()
       ->check(CLI::IsMember({"html", "text", "junit", "json"}));
-  report_app->add_option("-o,--output", report.output, "File to write; default: report.html in the folder, stdout for the others");
+  report_app->add_option("-o,--output", report.output,
+                         "File to write; default: report.html in the folder, stdout for the others");
   report_app->add_flag("--no-color", report.no_color, "No colours");
 
   auto* version_app = app.add_subcommand("version", "Print the version");

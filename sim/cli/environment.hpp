@@ -18,8 +18,8 @@ struct Environment {
   std::ostream& err;              ///< progress and messages
   bool out_is_terminal = false;
   bool err_is_terminal = false;
-  bool no_color = false;       ///< NO_COLOR is set
-  run::RunControl& control;    ///< signals that came
+  bool no_color = false;                  ///< NO_COLOR is set
+  run::RunControl& control;               ///< signals that came
   std::function<void()> wait_for_signal;  ///< returns when the process is asked to end
 };
 

@@ -1,8 +1,8 @@
 #include "sim/cli/live_display.hpp"
 
-#include <fmt/format.h>
-
 #include <ostream>
+
+#include <fmt/format.h>
 
 #include "sim/base/units.hpp"
 
@@ -29,7 +29,8 @@ std::string errors(const metrics::IntervalSnapshot& interval) {
   for (size_t i = 0; i < interval.errors.size(); ++i) {
     if (interval.errors[i] == 0) continue;
     if (!text.empty()) text += ", ";
-    text += fmt::format("{} {}", metrics::to_string(static_cast<metrics::ErrorClass>(i)), format_count(interval.errors[i]));
+    text +=
+        fmt::format("{} {}", metrics::to_string(static_cast<metrics::ErrorClass>(i)), format_count(interval.errors[i]));
   }
   return text.empty() ? "none" : text;
 }
@@ -68,10 +69,13 @@ void LiveDisplay::line(const Live& live) {
   last_phase_ = live.phase;
   last_line_at_ = now.at_seconds;
   std::string text = fmt::format("{:6.1f}s {} ", now.at_seconds, live.phase);
-  text += live.left_seconds ? fmt::format("({:.0f}s left)", *live.left_seconds) : fmt::format("({:.0f}s)", live.elapsed_seconds);
+  text += live.left_seconds ? fmt::format("({:.0f}s left)", *live.left_seconds)
+                            : fmt::format("({:.0f}s)", live.elapsed_seconds);
   text += fmt::format(" | devices {}/{}", format_count(now.devices.online), format_count(live.devices_target));
-  text += fmt::format(" | asked {} done {}", rate(static_cast<double>(sum(now, &metrics::IntervalSnapshot::Stream::asked)) / now.seconds),
-                      rate(static_cast<double>(sum(now, &metrics::IntervalSnapshot::Stream::acknowledged)) / now.seconds));
+  text +=
+      fmt::format(" | asked {} done {}",
+                  rate(static_cast<double>(sum(now, &metrics::IntervalSnapshot::Stream::asked)) / now.seconds),
+                  rate(static_cast<double>(sum(now, &metrics::IntervalSnapshot::Stream::acknowledged)) / now.seconds));
   if (now.convergence.total.count > 0) text += fmt::format(" | convergence {}", latency(now.convergence.total));
   if (now.convergence.backlog > 0) text += fmt::format(" backlog {}", format_count(now.convergence.backlog));
   const auto problems = errors(now);
@@ -88,7 +92,9 @@ void LiveDisplay::block(const Live& live) {
   const auto& now = live.interval;
   erase_block();
   const auto strong = [&](const std::string& text) { return color_ ? "\033[1m" + text + "\033[0m" : text; };
-  const auto alarm = [&](const std::string& text, bool bad) { return color_ && bad ? "\033[31m" + text + "\033[0m" : text; };
+  const auto alarm = [&](const std::string& text, bool bad) {
+    return color_ && bad ? "\033[31m" + text + "\033[0m" : text;
+  };
   std::string text;
   int lines = 0;
   const auto add = [&](const std::string& line) {
@@ -98,21 +104,24 @@ void LiveDisplay::block(const Live& live) {
   add(strong(fmt::format("phase {}/{} {}", live.phase_number, live.phases, live.phase)) +
       (live.left_seconds ? fmt::format("   {:.0f} s, {:.0f} s left", live.elapsed_seconds, *live.left_seconds)
                          : fmt::format("   {:.0f} s, ends on its condition", live.elapsed_seconds)));
-  add(fmt::format("  devices      {} of {} up, {} connecting, {} waiting to reconnect", format_count(now.devices.online),
-                  format_count(live.devices_target), format_count(now.devices.connecting), format_count(now.devices.waiting)));
+  add(fmt::format("  devices      {} of {} up, {} connecting, {} waiting to reconnect",
+                  format_count(now.devices.online), format_count(live.devices_target),
+                  format_count(now.devices.connecting), format_count(now.devices.waiting)));
   for (const auto& stream : now.streams) {
     if (stream.asked == 0 && stream.acknowledged == 0 && stream.in_flight == 0) continue;
     const uint64_t bad = stream.failed + stream.timed_out + stream.dropped;
-    add(fmt::format("  {:<24} asked {:>9} done {:>9}   {:<28}", stream.name, rate(static_cast<double>(stream.asked) / now.seconds),
-                    rate(stream.rate_per_second), latency(stream.intended)) +
+    add(fmt::format("  {:<24} asked {:>9} done {:>9}   {:<28}", stream.name,
+                    rate(static_cast<double>(stream.asked) / now.seconds), rate(stream.rate_per_second),
+                    latency(stream.intended)) +
         (bad > 0 ? alarm(fmt::format(" {} not ok", format_count(bad)), true) : ""));
   }
   add(fmt::format("  convergence  {}   backlog {}   lost {} unconverged {}", latency(now.convergence.total),
                   format_count(now.convergence.backlog), now.convergence.lost, now.convergence.unconverged));
   const auto problems = errors(now);
   add("  errors       " + alarm(problems, problems != "none"));
-  add(fmt::format("  generator    schedule lag p99 {}   busiest shard {:.0f} %   memory {}", format_duration(now.schedule_lag.p99),
-                  busiest(now) * 100, format_size(now.resident_bytes.value_or(0))));
+  add(fmt::format("  generator    schedule lag p99 {}   busiest shard {:.0f} %   memory {}",
+                  format_duration(now.schedule_lag.p99), busiest(now) * 100,
+                  format_size(now.resident_bytes.value_or(0))));
   out_ << text << std::flush;
   block_lines_ = lines;
 }

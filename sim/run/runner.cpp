@@ -1,14 +1,14 @@
 #include "sim/run/runner.hpp"
 
-#include <fcntl.h>
-#include <fmt/format.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
-
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <thread>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "metrics/export/metrics_endpoint.hpp"
 #include "metrics/export/prometheus_collector.hpp"
@@ -49,7 +49,8 @@ struct ConvergenceState {
 /// The steps of one run share a lot; as members they stay readable.
 class Run {
  public:
-  Run(const RunOptions& options, const RunControl& control, RunUi& ui) : options_{options}, control_{control}, ui_{ui} {}
+  Run(const RunOptions& options, const RunControl& control, RunUi& ui)
+      : options_{options}, control_{control}, ui_{ui} {}
 
   Result<RunOutcome> execute() {
     if (const auto ok = prepare(); !ok) return ok.error();
@@ -64,7 +65,8 @@ class Run {
  private:
   const scenario::Scenario& scenario() const { return plan_->scenario; }
 
-  // --- before ------------------------------------------------------------------------------------------------------------
+  // --- before
+  // ------------------------------------------------------------------------------------------------------------
   Result<void> prepare() {
     started_wall_ = clock_.wall();
     plan_ = make_fleet_plan(options_.scenario);
@@ -95,7 +97,8 @@ class Run {
     switch (target.kind) {
       case scenario::Target::Kind::embedded: {
         ui_.step("starting the embedded hub");
-        auto process = HubProcess::start({options_.binary, options_.folder.string(), target.hub.threads, std::chrono::seconds{30}});
+        auto process = HubProcess::start(
+            {options_.binary, options_.folder.string(), target.hub.threads, std::chrono::seconds{30}});
         if (!process) return process.error();
         hub_process_.emplace(std::move(*process));
         address = hub_process_->address();
@@ -115,8 +118,9 @@ class Run {
           const auto name = text.substr(4);
           const char* value = std::getenv(name.c_str());
           if (value == nullptr || *value == 0) {
-            return make_error(ErrorCode::invalid_argument,
-                              fmt::format("target.connectionString names the environment variable {}, which is not set", name));
+            return make_error(
+                ErrorCode::invalid_argument,
+                fmt::format("target.connectionString names the environment variable {}, which is not set", name));
           }
           text = value;
         }
@@ -149,7 +153,8 @@ class Run {
   void start_shards() {
     const bool model = scenario().checks(scenario::Invariant::final_state_matches);
     for (ShardId id = 0; id < options_.shards; ++id) {
-      Shard::Config config{id, options_.shards, plan_.get(), {hub_->mqtt, hub_->host_name}, hub_->http, &*authority_, model};
+      Shard::Config config{id,         options_.shards, plan_.get(), {hub_->mqtt, hub_->host_name},
+                           hub_->http, &*authority_,    model};
       shards_.push_back(std::make_unique<Shard>(config, hub_->access, clock_));
     }
     if (model && !existing_.empty()) seed_models();
@@ -183,15 +188,19 @@ class Run {
 
   /// Devices that were there before start from what the hub holds now.
   void seed_models() {
-    const auto read = read_twins(*hub_, *plan_, existing_, [&](size_t i, int status, std::string_view body) {
-      if (status == 200) shard_of(existing_[i]).oracle().seed(existing_[i] / options_.shards, body);
-    }, {});
+    const auto read = read_twins(*hub_, *plan_, existing_,
+                                 [&](size_t i, int status, std::string_view body) {
+                                   if (status == 200)
+                                     shard_of(existing_[i]).oracle().seed(existing_[i] / options_.shards, body);
+                                 },
+                                 {});
     if (!read) event("note", read.error().message);
   }
 
   Shard& shard_of(DeviceIndex device) { return *shards_[device % options_.shards]; }
 
-  // --- during ------------------------------------------------------------------------------------------------------------
+  // --- during
+  // ------------------------------------------------------------------------------------------------------------
   void run_phase(uint32_t index) {
     const auto& phase = scenario().phases[index];
     const MonoTime begin = index == 0 ? start_ : phase_end_;
@@ -202,8 +211,9 @@ class Run {
     for (uint32_t stream = 0; stream < plan_->layout.streams.size(); ++stream) collector_->set_target_rate(stream, 0);
     event("phase", fmt::format("{} begins", phase.name), begin);
     if (phase.disconnect) {
-      event("storm", fmt::format("{:.0f} % of the devices lose their connection over {}", phase.disconnect->share * 100,
-                                 format_duration(phase.disconnect->over)),
+      event("storm",
+            fmt::format("{:.0f} % of the devices lose their connection over {}", phase.disconnect->share * 100,
+                        format_duration(phase.disconnect->over)),
             begin + phase.disconnect->after);
     }
 
@@ -276,8 +286,13 @@ class Run {
     collector_->set_process(stats.cpu_seconds, stats.resident_bytes);
     devices_max_ = std::max<uint64_t>(devices_max_, snapshot.devices.online);
     keep(writer_->append(snapshot));
-    RunUi::Live live{phase.name, phase_ + 1,  scenario().phases.size(), std::max(0.0, to_seconds(into)), std::nullopt,
-                     scenario().device_count(), snapshot};
+    RunUi::Live live{phase.name,
+                     phase_ + 1,
+                     scenario().phases.size(),
+                     std::max(0.0, to_seconds(into)),
+                     std::nullopt,
+                     scenario().device_count(),
+                     snapshot};
     if (phase.duration) live.left_seconds = std::max(0.0, to_seconds(phase_limit_ - now));
     ui_.live(live);
   }
@@ -327,7 +342,8 @@ class Run {
     heap_per_device_ = static_cast<double>(now - heap_before_connect_) / static_cast<double>(online);
   }
 
-  // --- after -------------------------------------------------------------------------------------------------------------
+  // --- after
+  // -------------------------------------------------------------------------------------------------------------
   void drain() {
     connected_at_end_ = 0;
     for (const auto& shard : shards_) connected_at_end_ += shard->recorder().devices().online;
@@ -365,9 +381,15 @@ class Run {
     if (hub_alive && counts_before_) compare_with_hub();
     for (const auto invariant : scenario().invariants) {
       switch (invariant) {
-        case scenario::Invariant::no_lost_updates: invariants_.push_back(metrics::check_no_lost_updates(*totals_)); break;
-        case scenario::Invariant::versions_monotonic: invariants_.push_back(check_versions()); break;
-        case scenario::Invariant::final_state_matches: invariants_.push_back(check_final_state(hub_alive)); break;
+        case scenario::Invariant::no_lost_updates:
+          invariants_.push_back(metrics::check_no_lost_updates(*totals_));
+          break;
+        case scenario::Invariant::versions_monotonic:
+          invariants_.push_back(check_versions());
+          break;
+        case scenario::Invariant::final_state_matches:
+          invariants_.push_back(check_final_state(hub_alive));
+          break;
       }
     }
     if (hub_process_) {
@@ -424,7 +446,8 @@ class Run {
     const auto queries = totals_->everything();
     if (pages > 0) row("queries", pages, queries.failed + queries.timed_out + queries.in_flight());
     // A notification on its way to a connection that ends is lost with it.
-    row("desiredNotificationsSent", notifications, totals_->reconnect_count() > 0 ? hub_count("desiredNotificationsSent") : 0);
+    row("desiredNotificationsSent", notifications,
+        totals_->reconnect_count() > 0 ? hub_count("desiredNotificationsSent") : 0);
   }
 
   metrics::InvariantResult check_versions() {
@@ -439,13 +462,15 @@ class Run {
     auto result = metrics::check_versions_monotonic(*totals_, examples);
     if (went_back > 0) {
       result.status = metrics::InvariantStatus::violated;
-      result.detail = fmt::format("{} fetched twins were older than what the device had seen. {}", went_back, result.detail);
+      result.detail =
+          fmt::format("{} fetched twins were older than what the device had seen. {}", went_back, result.detail);
     }
     return result;
   }
 
   metrics::InvariantResult check_final_state(bool hub_alive) {
-    metrics::InvariantResult unknown{std::string{metrics::kFinalStateMatches}, metrics::InvariantStatus::undecided, {}, {}};
+    metrics::InvariantResult unknown{
+        std::string{metrics::kFinalStateMatches}, metrics::InvariantStatus::undecided, {}, {}};
     if (!hub_alive) {
       unknown.detail = "The hub is gone, so its twins cannot be compared.";
       return unknown;
@@ -500,9 +525,6 @@ class Run {
     record.run.seed = scenario().seed;
     record.run.started_at = format_iso8601(started_wall_);
     record.run.duration_seconds = duration_seconds_;
-    for (size_t i = 0; i < timings_.size(); ++i) {
-      if (scenario().phases[i].record) record.run.recorded_seconds += timings_[i].duration_seconds;
-    }
     record.run.version = options_.version;
     record.run.target = target_name_;
     record.run.command = options_.command;
@@ -524,7 +546,8 @@ class Run {
       record.slos.push_back(metrics::to_record(slos.back()));
       collector_->set_slo(slo, slos.back().status);
     }
-    metrics::ValidityInputs inputs{*totals_, record.generator.busy_shares, clock_step_, comparison_, hub_end_.has_value(), {}, slos};
+    metrics::ValidityInputs inputs{
+        *totals_, record.generator.busy_shares, clock_step_, comparison_, hub_end_.has_value(), {}, slos};
     metrics::ValidityLimits limits;
     limits.schedule_lag_p99_max = scenario().limits.schedule_lag;
     limits.dropped_share_max = scenario().limits.dropped;
@@ -533,7 +556,8 @@ class Run {
     verdict.validity = metrics::check_validity(inputs, limits);
     if (hub_end_) {
       for (auto& finding : verdict.validity.findings) {
-        if (finding.code == "hubLost") finding.text = fmt::format("{} after {:.1f} s, before the run was over.", *hub_end_, duration_seconds_);
+        if (finding.code == "hubLost")
+          finding.text = fmt::format("{} after {:.1f} s, before the run was over.", *hub_end_, duration_seconds_);
       }
     }
     verdict.invariants = invariants_;
@@ -611,25 +635,29 @@ Result<void> check_output_folder(const fs::path& folder) {
   }
   fs::create_directories(folder, error);
   if (error) {
-    return make_error(ErrorCode::io, fmt::format("cannot create the output folder {}: {}", folder.string(), error.message()));
+    return make_error(ErrorCode::io,
+                      fmt::format("cannot create the output folder {}: {}", folder.string(), error.message()));
   }
   const auto probe = folder / ".write-probe";
   const int fd = ::open(probe.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
   const std::string block(4096, 'x');
-  const bool written = fd >= 0 && ::write(fd, block.data(), block.size()) == static_cast<ssize_t>(block.size()) && ::fsync(fd) == 0;
+  const bool written =
+      fd >= 0 && ::write(fd, block.data(), block.size()) == static_cast<ssize_t>(block.size()) && ::fsync(fd) == 0;
   const int reason = errno;
   if (fd >= 0) ::close(fd);
   ::unlink(probe.c_str());
   if (!written) {
-    return make_error(ErrorCode::io, fmt::format("cannot write to the output folder {}: {}", folder.string(), std::strerror(reason)));
+    return make_error(ErrorCode::io,
+                      fmt::format("cannot write to the output folder {}: {}", folder.string(), std::strerror(reason)));
   }
   struct statvfs disk {};
   if (::statvfs(folder.c_str(), &disk) == 0) {
     const uint64_t available = static_cast<uint64_t>(disk.f_bavail) * disk.f_frsize;
     if (available < kDiskNeeded) {
-      return make_error(ErrorCode::io, fmt::format("the disk of {} has only {} left; a run needs {}: free some space or choose "
-                                                   "another folder with --out",
-                                                   folder.string(), format_size(available), format_size(kDiskNeeded)));
+      return make_error(ErrorCode::io,
+                        fmt::format("the disk of {} has only {} left; a run needs {}: free some space or choose "
+                                    "another folder with --out",
+                                    folder.string(), format_size(available), format_size(kDiskNeeded)));
     }
   }
   return {};

@@ -26,7 +26,8 @@ std::optional<LoadedScenario> load(const ScenarioOptions& options, Environment& 
   if (!loaded.ok()) {
     environment.err << scenario::to_string(loaded.diagnostics);
     environment.err << "twinstorm: " << loaded.diagnostics.size()
-                    << (loaded.diagnostics.size() == 1 ? " mistake" : " mistakes") << " in the scenario; nothing was started\n";
+                    << (loaded.diagnostics.size() == 1 ? " mistake" : " mistakes")
+                    << " in the scenario; nothing was started\n";
     return std::nullopt;
   }
   LoadedScenario result;

@@ -1,9 +1,10 @@
+#include "sim/hub/hub.hpp"
+
 #include <charconv>
 #include <ostream>
 
 #include "sim/cli/commands/commands.hpp"
 #include "sim/cli/exit_code.hpp"
-#include "sim/hub/hub.hpp"
 #include "sim/hub/hub_files.hpp"
 
 namespace twinstorm::cli {
@@ -46,7 +47,8 @@ int hub_command(const HubCommand& command, Environment& environment) {
       environment.out << hub::describe_for_people(**hub) << std::flush;
     }
     if (command.listen != "127.0.0.1" && command.listen != "::1" && command.listen != "localhost") {
-      environment.err << "twinstorm: warning: listening on " << command.listen << " without TLS: keys and twins can be read on the way\n";
+      environment.err << "twinstorm: warning: listening on " << command.listen
+                      << " without TLS: keys and twins can be read on the way\n";
     }
   }
   if (!command.ready_file.empty()) {

@@ -1,8 +1,9 @@
+#include "sim/scenario/plan.hpp"
+
 #include <ostream>
 
 #include "sim/cli/commands/commands.hpp"
 #include "sim/cli/exit_code.hpp"
-#include "sim/scenario/plan.hpp"
 
 namespace twinstorm::cli {
 

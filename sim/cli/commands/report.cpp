@@ -1,8 +1,9 @@
+#include "report/report.hpp"
+
 #include <filesystem>
 #include <ostream>
 
 #include "metrics/run_record.hpp"
-#include "report/report.hpp"
 #include "sim/cli/commands/commands.hpp"
 #include "sim/cli/exit_code.hpp"
 

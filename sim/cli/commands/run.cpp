@@ -16,7 +16,8 @@ namespace {
 /// What to type to repeat it: the seed is spelt out, secrets are not.
 std::string reproduce(const RunCommand& command, const scenario::Scenario& scenario, ShardId shards) {
   std::string text = "twinstorm run " + command.scenario.file;
-  for (const auto& each : command.scenario.overrides) text += " --set '" + protocol::redact_connection_string(each) + "'";
+  for (const auto& each : command.scenario.overrides)
+    text += " --set '" + protocol::redact_connection_string(each) + "'";
   return text + " --seed " + std::to_string(scenario.seed) + " --shards " + std::to_string(shards);
 }
 
@@ -36,9 +37,9 @@ int run_command(const RunCommand& command, Environment& environment) {
   options.scenario = loaded->scenario;
   options.shards = loaded->shards;
   options.resolved_yaml = scenario::resolved_yaml(loaded->scenario);
-  options.folder = command.out.empty()
-                       ? std::filesystem::path{"runs"} / (loaded->scenario.name + "-" + format_compact_utc(SteadyClock{}.wall()))
-                       : std::filesystem::path{command.out};
+  options.folder = command.out.empty() ? std::filesystem::path{"runs"} /
+                                             (loaded->scenario.name + "-" + format_compact_utc(SteadyClock{}.wall()))
+                                       : std::filesystem::path{command.out};
   options.binary = environment.binary;
   options.metrics_listen = command.metrics_listen;
   options.linger = linger;
@@ -47,22 +48,26 @@ int run_command(const RunCommand& command, Environment& environment) {
 
   const bool color = !environment.no_color && !command.no_color;
   using Mode = LiveDisplay::Mode;
-  const Mode mode = command.quiet                                       ? Mode::quiet
+  const Mode mode = command.quiet                                    ? Mode::quiet
                     : environment.err_is_terminal && !command.no_tui ? Mode::block
-                                                                        : Mode::lines;
+                                                                     : Mode::lines;
   LiveDisplay display{environment.err, mode, color};
   const auto outcome = run::execute_run(options, environment.control, display);
   if (!outcome) {
-    const bool usage = outcome.error().code == ErrorCode::already_exists && std::filesystem::exists(options.folder / "summary.json");
+    const bool usage =
+        outcome.error().code == ErrorCode::already_exists && std::filesystem::exists(options.folder / "summary.json");
     return fail(environment, usage ? exit_code::kUsage : exit_code::kSetup, outcome.error().message);
   }
 
   const auto recorded = metrics::load_run(outcome->folder);
-  if (!recorded) return fail(environment, exit_code::kInternal, "the record just written cannot be read: " + recorded.error().message);
+  if (!recorded)
+    return fail(environment, exit_code::kInternal,
+                "the record just written cannot be read: " + recorded.error().message);
   const auto html_path = outcome->folder / "report.html";
   const auto html = report::render_html(*recorded);
   if (!html) return fail(environment, exit_code::kInternal, html.error().message);
-  for (const auto& [file, text] : {std::pair{html_path, *html}, std::pair{outcome->folder / "junit.xml", report::render_junit(*recorded)}}) {
+  for (const auto& [file, text] :
+       {std::pair{html_path, *html}, std::pair{outcome->folder / "junit.xml", report::render_junit(*recorded)}}) {
     if (const auto written = metrics::write_file_atomically(file, text); !written) {
       return fail(environment, exit_code::kInternal, written.error().message);
     }

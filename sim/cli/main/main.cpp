@@ -1,9 +1,9 @@
-#include <unistd.h>
-
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
+
+#include <unistd.h>
 
 #include "sim/cli/environment.hpp"
 
