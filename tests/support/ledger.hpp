@@ -1,10 +1,10 @@
 // What a recorder holds about one stream, as plain numbers that tests compare and print.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <cstdint>
 #include <ostream>
+
+#include <gtest/gtest.h>
 
 #include "metrics/shard_recorder.hpp"
 
@@ -36,8 +36,8 @@ inline Ledger ledger_of(const metrics::ShardRecorder& recorder, metrics::StreamI
   return sum;
 }
 
-/// asked = sent + dropped, and sent = acknowledged + failed + timed out + `open`, summed over all streams (`open` is the
-/// whole pool's). Nothing may be waiting to be started.
+/// asked = sent + dropped, and sent = acknowledged + failed + timed out + `open`, summed over all streams (`open` is
+/// the whole pool's). Nothing may be waiting to be started.
 inline void expect_ledger_adds_up(const metrics::ShardRecorder& recorder, uint64_t open) {
   uint64_t in_flight = 0;
   for (metrics::StreamIndex stream = 0; stream < recorder.layout().streams.size(); ++stream) {
@@ -50,7 +50,8 @@ inline void expect_ledger_adds_up(const metrics::ShardRecorder& recorder, uint64
   EXPECT_EQ(in_flight, open);
 }
 
-inline uint64_t errors_of(const metrics::ShardRecorder& recorder, metrics::StreamIndex stream, metrics::ErrorClass error) {
+inline uint64_t errors_of(const metrics::ShardRecorder& recorder, metrics::StreamIndex stream,
+                          metrics::ErrorClass error) {
   uint64_t sum = 0;
   for (metrics::PhaseIndex phase = 0; phase < recorder.layout().phases.size(); ++phase) {
     sum += recorder.cell(stream, phase).errors[static_cast<size_t>(error)].count.get();
