@@ -1,8 +1,8 @@
 #include "sim/run/control.hpp"
 
-#include <fmt/format.h>
-
 #include <array>
+
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "sim/backend/http_client.hpp"
@@ -24,11 +24,16 @@ const SteadyClock kClock;
 
 const char* describe(backend::HttpFailure failure) {
   switch (failure) {
-    case backend::HttpFailure::refused: return "connection refused";
-    case backend::HttpFailure::disconnected: return "the connection was closed before the answer";
-    case backend::HttpFailure::protocol: return "the answer is not HTTP (is this the hub's REST port?)";
-    case backend::HttpFailure::timed_out: return "no answer in time";
-    case backend::HttpFailure::not_sent: return "no free connection in time";
+    case backend::HttpFailure::refused:
+      return "connection refused";
+    case backend::HttpFailure::disconnected:
+      return "the connection was closed before the answer";
+    case backend::HttpFailure::protocol:
+      return "the answer is not HTTP (is this the hub's REST port?)";
+    case backend::HttpFailure::timed_out:
+      return "no answer in time";
+    case backend::HttpFailure::not_sent:
+      return "no free connection in time";
   }
   return "failed";
 }
@@ -46,8 +51,9 @@ class Batch final : private backend::HttpEvents {
   struct Job {
     std::string method, target, body;
   };
-  /// Runs `count` jobs made by `make(i)`; every answer goes to `done(i, status, body)`, status 0 with the reason as body when there
-  /// was none. `done` returns how long to wait before the job is tried again; zero or less means it is finished.
+  /// Runs `count` jobs made by `make(i)`; every answer goes to `done(i, status, body)`, status 0 with the reason as
+  /// body when there was none. `done` returns how long to wait before the job is tried again; zero or less means it is
+  /// finished.
   void run(size_t count, const std::function<Job(size_t)>& make,
            const std::function<Nanos(size_t, int, std::string_view)>& done) {
     done_ = &done;
@@ -97,7 +103,9 @@ class Batch final : private backend::HttpEvents {
     }
   }
   void on_http_sent(uint64_t, MonoTime) override {}
-  void on_http_answer(uint64_t tag, const backend::HttpAnswer& answer) override { finish(tag, answer.status, answer.body); }
+  void on_http_answer(uint64_t tag, const backend::HttpAnswer& answer) override {
+    finish(tag, answer.status, answer.body);
+  }
   void on_http_failed(uint64_t tag, backend::HttpFailure failure) override { finish(tag, 0, describe(failure)); }
 
   const HubLink& hub_;
@@ -128,10 +136,11 @@ Error refusal(const HubLink& hub, int status, std::string_view body) {
                       fmt::format("cannot reach the hub's REST API at {}: {}", at(hub, hub.http.port()), body));
   }
   if (status == 401 || status == 403) {
-    return make_error(ErrorCode::unauthorized,
-                      fmt::format("the hub at {} refuses the credentials (HTTP {}): {}. Use a policy with registry read, registry "
-                                  "write and service connect, such as iothubowner",
-                                  at(hub, hub.http.port()), status, said(body)));
+    return make_error(
+        ErrorCode::unauthorized,
+        fmt::format("the hub at {} refuses the credentials (HTTP {}): {}. Use a policy with registry read, registry "
+                    "write and service connect, such as iothubowner",
+                    at(hub, hub.http.port()), status, said(body)));
   }
   return make_error(ErrorCode::protocol,
                     fmt::format("the hub at {} answered HTTP {}: {}", at(hub, hub.http.port()), status, said(body)));
@@ -168,15 +177,20 @@ bool is_already_exists(const nlohmann::json& entry) {
 }
 
 /// Whether a device that existed before carries the key this run derives for it. Keys of others are never overwritten.
-Result<void> check_key(const HubLink& hub, const FleetPlan& plan, const device::Authority& authority, DeviceIndex device) {
+Result<void> check_key(const HubLink& hub, const FleetPlan& plan, const device::Authority& authority,
+                       DeviceIndex device) {
   const auto id = device_id(plan, device);
   const auto answer = control_get(hub, protocol::service_target::device(id));
   if (!answer) return answer.error();
   if (answer->status != 200) return refusal(hub, answer->status, answer->body);
-  if (protocol::find_plain_string(answer->body, "authentication.symmetricKey.primaryKey") == authority.device_key(id)) return {};
-  return make_error(ErrorCode::already_exists,
-                    fmt::format("device \"{}\" is registered at the hub already, with a key that is not this tool's. Nothing was changed: "
-                                "give the fleet another deviceId pattern, or delete the device", id));
+  if (protocol::find_plain_string(answer->body, "authentication.symmetricKey.primaryKey") == authority.device_key(id))
+    return {};
+  return make_error(
+      ErrorCode::already_exists,
+      fmt::format(
+          "device \"{}\" is registered at the hub already, with a key that is not this tool's. Nothing was changed: "
+          "give the fleet another deviceId pattern, or delete the device",
+          id));
 }
 
 }  // namespace
@@ -185,7 +199,10 @@ Result<ControlAnswer> control_get(const HubLink& hub, const std::string& target)
   ControlAnswer result;
   Batch batch{hub};
   batch.run(
-      1, [&](size_t) { return Batch::Job{"GET", target, {}}; },
+      1,
+      [&](size_t) {
+        return Batch::Job{"GET", target, {}};
+      },
       [&](size_t, int status, std::string_view body) {
         result = {status, std::string{body}};
         return Nanos{0};
@@ -201,8 +218,8 @@ Result<void> check_mqtt_port(const HubLink& hub) {
   socket.async_connect(hub.mqtt, [&](const boost::system::error_code& result) { error = result; });
   context.run_for(std::chrono::seconds{5});
   if (error) {
-    return make_error(ErrorCode::unavailable,
-                      fmt::format("cannot reach the hub's MQTT port at {}: {}", at(hub, hub.mqtt.port()), error.message()));
+    return make_error(ErrorCode::unavailable, fmt::format("cannot reach the hub's MQTT port at {}: {}",
+                                                          at(hub, hub.mqtt.port()), error.message()));
   }
   return {};
 }

@@ -1,4 +1,5 @@
-// The control plane of a run: one-off conversations with the hub before and after the load. Straight-line code that blocks; nothing here is measured.
+// The control plane of a run: one-off conversations with the hub before and after the load. Straight-line code that
+// blocks; nothing here is measured.
 #pragma once
 
 #include <functional>
@@ -38,14 +39,14 @@ struct Provisioned {
   uint64_t created = 0;
   std::vector<DeviceIndex> existing;  ///< were registered already, by an earlier run: they keep their twins
 };
-/// Registers every device of the plan with its tags and a key made by `authority`, 100 a request. Waits and repeats when the hub
-/// throttles. Errors: `unavailable` (no connection), `unauthorized`, `already_exists` (a device of someone else has such an id; its key is
-/// never touched), or what the hub said.
+/// Registers every device of the plan with its tags and a key made by `authority`, 100 a request. Waits and repeats
+/// when the hub throttles. Errors: `unavailable` (no connection), `unauthorized`, `already_exists` (a device of someone
+/// else has such an id; its key is never touched), or what the hub said.
 Result<Provisioned> provision(const HubLink& hub, const FleetPlan& plan, const device::Authority& authority,
                               const Progress& progress);
 
-/// Reads the twins of the devices, several at a time, and hands each body over: `visit(position in devices, status, body)`. A twin that
-/// cannot be read after retries is handed over with status 0.
+/// Reads the twins of the devices, several at a time, and hands each body over: `visit(position in devices, status,
+/// body)`. A twin that cannot be read after retries is handed over with status 0.
 Result<void> read_twins(const HubLink& hub, const FleetPlan& plan, const std::vector<DeviceIndex>& devices,
                         const std::function<void(size_t, int, std::string_view)>& visit, const Progress& progress);
 

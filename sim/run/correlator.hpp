@@ -1,10 +1,12 @@
 // Follows every desired patch from its due time to the acknowledged report, and makes sure that each ends exactly once.
 //
-//   T0 due -> T1 PATCH sent -> T2 accepted as $version v -> T3 device notified of v -> T4 report sent -> T5 acknowledged
+//   T0 due -> T1 PATCH sent -> T2 accepted as $version v -> T3 device notified of v -> T4 report sent -> T5
+//   acknowledged
 //
-// T2 and T3 arrive in either order, several patches of one device may be in flight, notifications may be doubled, swapped
-// or never come, and a device that reconnects learns the newest state by a GET instead. Matching is by `$version`, never by order.
-// A plain object: told about events with their times, it records outcomes; no clock, no sockets. One per shard, that shard's thread.
+// T2 and T3 arrive in either order, several patches of one device may be in flight, notifications may be doubled,
+// swapped or never come, and a device that reconnects learns the newest state by a GET instead. Matching is by
+// `$version`, never by order. A plain object: told about events with their times, it records outcomes; no clock, no
+// sockets. One per shard, that shard's thread.
 #pragma once
 
 #include <cstdint>
@@ -45,13 +47,14 @@ class Correlator {
   /// The device received desired `$version`. Compared with earlier notifications only: one that comes behind the answer
   /// to a GET which showed its value already is the documented order, neither a double nor a reordering.
   Notification notified(uint32_t device, int64_t version, MonoTime at);
-  /// The device finished simulated work for `$version` and sent what it reports about it; with several listeners the last
-  /// one counts, so that waiting for simulated work never looks like waiting for the hub.
+  /// The device finished simulated work for `$version` and sent what it reports about it; with several listeners the
+  /// last one counts, so that waiting for simulated work never looks like waiting for the hub.
   void report_sent(uint32_t device, int64_t version, MonoTime at);
   /// The last report for `$version` was acknowledged, or the device applied it and reports nothing (then T5 = T4).
   void converged(uint32_t device, int64_t version, MonoTime at);
 
-  /// The state fetched as `version` is applied and acknowledged: everything up to it has arrived, if not by notification.
+  /// The state fetched as `version` is applied and acknowledged: everything up to it has arrived, if not by
+  /// notification.
   void synced(uint32_t device, int64_t version, MonoTime at);
 
   /// The slot's deadline passed. `device_online` tells a lost notification (online) from one that could not arrive.
@@ -96,10 +99,10 @@ class Correlator {
     MonoTime delivered{}, reported{}, acknowledged{};
   };
   struct Device {
-    uint32_t slots = kNone;      // newest first
-    uint32_t unclaimed = kNone;  // newest first
-    uint32_t last_version = 0;   // newest notified
-    uint32_t synced_version = 0; // everything up to here is applied and acknowledged through a GET
+    uint32_t slots = kNone;       // newest first
+    uint32_t unclaimed = kNone;   // newest first
+    uint32_t last_version = 0;    // newest notified
+    uint32_t synced_version = 0;  // everything up to here is applied and acknowledged through a GET
   };
 
   static uint32_t offset(const Slot& slot, MonoTime at);

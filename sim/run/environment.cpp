@@ -1,14 +1,14 @@
 #include "sim/run/environment.hpp"
 
+#include <fstream>
+#include <thread>
+
+#include <boost/version.hpp>
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
-
-#include <boost/version.hpp>
-#include <fstream>
-#include <nlohmann/json.hpp>
-#include <thread>
 
 namespace twinstorm::run {
 namespace {
@@ -71,9 +71,11 @@ Result<void> ensure_descriptors(uint64_t needed) {
     getrlimit(RLIMIT_NOFILE, &files);
   }
   if (needed <= files.rlim_cur) return {};
-  return make_error(ErrorCode::io, fmt::format("this run needs {} open files and the limit is {}: raise it (ulimit -n {}, or LimitNOFILE "
-                                               "in the service unit) or use fewer devices",
-                                               needed, files.rlim_cur, needed));
+  return make_error(
+      ErrorCode::io,
+      fmt::format("this run needs {} open files and the limit is {}: raise it (ulimit -n {}, or LimitNOFILE "
+                  "in the service unit) or use fewer devices",
+                  needed, files.rlim_cur, needed));
 }
 
 }  // namespace twinstorm::run

@@ -8,7 +8,8 @@
 
 namespace twinstorm::run {
 
-/// env.json: cores, CPU model, memory, kernel, clock source, limits, compiler, versions. No names of machines or people.
+/// env.json: cores, CPU model, memory, kernel, clock source, limits, compiler, versions. No names of machines or
+/// people.
 std::string describe_environment(const std::string& version);
 
 /// Raises the soft descriptor limit to the hard one and checks that `needed` fit. The error says what to change.

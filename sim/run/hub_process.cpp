@@ -1,16 +1,16 @@
 #include "sim/run/hub_process.hpp"
 
-#include <fcntl.h>
-#include <fmt/format.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <csignal>
 #include <cstring>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <thread>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "sim/run/process_stats.hpp"
 
@@ -35,7 +35,9 @@ std::string last_lines(const std::string& path) {
 
 Result<HubAddress> read_ready_file(const std::string& path) {
   std::ifstream file{path};
-  if (!file) return make_error(ErrorCode::io, fmt::format("cannot read the hub's ready file {}: {}", path, std::strerror(errno)));
+  if (!file)
+    return make_error(ErrorCode::io,
+                      fmt::format("cannot read the hub's ready file {}: {}", path, std::strerror(errno)));
   const auto json = nlohmann::json::parse(file, nullptr, false);
   const auto fail = [&](std::string_view what) {
     return make_error(ErrorCode::corrupt, fmt::format("{}: {}", path, what));
@@ -65,8 +67,12 @@ Result<HubProcess> HubProcess::start(const Options& options) {
   const int log_fd = ::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (log_fd < 0) return make_error(ErrorCode::io, fmt::format("cannot write {}: {}", log, std::strerror(errno)));
 
-  std::vector<std::string> words{options.binary, "hub",    "--listen",     "127.0.0.1", "--mqtt-port", "0", "--http-port", "0",
-                                 "--threads",    std::to_string(options.threads), "--ready-file", ready};
+  std::vector<std::string> words{options.binary, "hub",
+                                 "--listen",     "127.0.0.1",
+                                 "--mqtt-port",  "0",
+                                 "--http-port",  "0",
+                                 "--threads",    std::to_string(options.threads),
+                                 "--ready-file", ready};
   std::vector<char*> argv;
   for (auto& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
@@ -93,7 +99,8 @@ Result<HubProcess> HubProcess::start(const Options& options) {
   const auto deadline = std::chrono::steady_clock::now() + options.ready_timeout;
   while (::access(ready.c_str(), R_OK) != 0) {
     if (const auto end = hub.ended()) {
-      return make_error(ErrorCode::unavailable, fmt::format("the embedded hub {} before it was ready:{}", *end, last_lines(log)));
+      return make_error(ErrorCode::unavailable,
+                        fmt::format("the embedded hub {} before it was ready:{}", *end, last_lines(log)));
     }
     if (std::chrono::steady_clock::now() > deadline) {
       return make_error(ErrorCode::unavailable, fmt::format("the embedded hub was not ready after {} s:{}",

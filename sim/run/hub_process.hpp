@@ -1,11 +1,11 @@
 // The embedded hub as a process of its own: its CPU must not be in the generator's numbers.
 #pragma once
 
-#include <sys/types.h>
-
 #include <optional>
 #include <string>
 #include <vector>
+
+#include <sys/types.h>
 
 #include "sim/base/result.hpp"
 #include "sim/base/time.hpp"
@@ -29,9 +29,9 @@ Result<HubAddress> read_ready_file(const std::string& path);
 class HubProcess {
  public:
   struct Options {
-    std::string binary;        ///< path of the twinstorm executable
-    std::string folder;        ///< existing folder for the ready file and the log
-    unsigned threads = 1;      ///< hub shards
+    std::string binary;    ///< path of the twinstorm executable
+    std::string folder;    ///< existing folder for the ready file and the log
+    unsigned threads = 1;  ///< hub shards
     Nanos ready_timeout = std::chrono::seconds{30};
   };
 

@@ -1,9 +1,9 @@
 // The run's own model of what every twin must hold at the end, and the comparison with what the hub holds.
 //
 // Every patch the hub accepted is merged in the order of its `$version`, every reported patch in the order of its
-// acknowledgement. A request whose answer never came may or may not have been applied: its values are kept as possible, and a
-// difference they explain is no difference. Memory is bounded by the size of the twins, not by the length of the run.
-// A plain object, one per shard, that shard's thread.
+// acknowledgement. A request whose answer never came may or may not have been applied: its values are kept as possible,
+// and a difference they explain is no difference. Memory is bounded by the size of the twins, not by the length of the
+// run. A plain object, one per shard, that shard's thread.
 #pragma once
 
 #include <cstdint>

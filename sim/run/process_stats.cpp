@@ -1,12 +1,12 @@
 #include "sim/run/process_stats.hpp"
 
-#include <fmt/format.h>
-#include <malloc.h>
-#include <unistd.h>
-
 #include <fstream>
 #include <sstream>
 #include <string>
+
+#include <fmt/format.h>
+#include <malloc.h>
+#include <unistd.h>
 
 namespace twinstorm::run {
 

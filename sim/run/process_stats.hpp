@@ -1,9 +1,9 @@
 // CPU time and memory of a process, from /proc.
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstdint>
+
+#include <sys/types.h>
 
 namespace twinstorm::run {
 

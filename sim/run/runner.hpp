@@ -14,15 +14,15 @@
 namespace twinstorm::run {
 
 struct RunOptions {
-  scenario::Scenario scenario;    ///< resolved
-  std::string resolved_yaml;      ///< the same as text, secrets masked
+  scenario::Scenario scenario;  ///< resolved
+  std::string resolved_yaml;    ///< the same as text, secrets masked
   ShardId shards = 1;
-  std::filesystem::path folder;   ///< created by the run; must not hold another run
-  std::string binary;             ///< path of the twinstorm executable, for the embedded hub
-  std::string metrics_listen;     ///< `ADDR:PORT`, empty = no endpoint
-  Nanos linger{0};                ///< keep the metrics endpoint up so long after the load
+  std::filesystem::path folder;  ///< created by the run; must not hold another run
+  std::string binary;            ///< path of the twinstorm executable, for the embedded hub
+  std::string metrics_listen;    ///< `ADDR:PORT`, empty = no endpoint
+  Nanos linger{0};               ///< keep the metrics endpoint up so long after the load
   std::string version;
-  std::string command;            ///< to reproduce, secrets masked
+  std::string command;  ///< to reproduce, secrets masked
 };
 
 /// What the person in front may do while a run goes on; written by signal handlers.
@@ -37,13 +37,13 @@ class RunUi {
   struct Live {
     std::string_view phase;
     size_t phase_number = 0, phases = 0;
-    double elapsed_seconds = 0;        ///< of the phase
+    double elapsed_seconds = 0;          ///< of the phase
     std::optional<double> left_seconds;  ///< of the phase; absent when it ends on a condition
     uint64_t devices_target = 0;
     const metrics::IntervalSnapshot& interval;
   };
   virtual ~RunUi() = default;
-  virtual void step(std::string_view text) = 0;                                 ///< `starting the embedded hub`
+  virtual void step(std::string_view text) = 0;  ///< `starting the embedded hub`
   virtual void progress(std::string_view what, uint64_t done, uint64_t total) = 0;
   virtual void live(const Live& live) = 0;
 };
@@ -53,8 +53,8 @@ struct RunOutcome {
   std::filesystem::path folder;
 };
 
-/// Carries the run out; blocks until everything is written. An error means that measurement never began (exit code 3) or that the
-/// record could not be written (its message says which); everything later is a verdict.
+/// Carries the run out; blocks until everything is written. An error means that measurement never began (exit code 3)
+/// or that the record could not be written (its message says which); everything later is a verdict.
 Result<RunOutcome> execute_run(const RunOptions& options, const RunControl& control, RunUi& ui);
 
 /// The folder can be written and holds no other run; checked before anything is started.

@@ -1,8 +1,7 @@
 #include "sim/run/shard.hpp"
 
-#include <ctime>
-
 #include <algorithm>
+#include <ctime>
 
 #include <boost/asio/post.hpp>
 
@@ -11,8 +10,8 @@
 namespace twinstorm::run {
 namespace {
 
-constexpr int kStartsPerTurn = 64;      // then sockets get their turn: reading is never starved
-constexpr int kHandlersPerTurn = 256;   // then arrivals and timers get theirs
+constexpr int kStartsPerTurn = 64;     // then sockets get their turn: reading is never starved
+constexpr int kHandlersPerTurn = 256;  // then arrivals and timers get theirs
 constexpr Nanos kAccountEvery = std::chrono::milliseconds{100};
 constexpr Nanos kLongestWait = std::chrono::milliseconds{100};
 constexpr size_t kExamples = 5;
@@ -83,7 +82,8 @@ Shard::Shard(Config config, backend::ServiceAccess access, const Clock& clock)
 
 Shard::~Shard() = default;
 
-// --- The loop ----------------------------------------------------------------------------------------------------------
+// --- The loop
+// ----------------------------------------------------------------------------------------------------------
 
 void Shard::run() {
   accounted_at_ = clock_.mono();
@@ -137,7 +137,8 @@ void Shard::account(MonoTime now) {
   accounted_at_ = now;
 }
 
-// --- Phases and arrivals -------------------------------------------------------------------------------------------------
+// --- Phases and arrivals
+// -------------------------------------------------------------------------------------------------
 
 void Shard::begin_phase(metrics::PhaseIndex phase, MonoTime start) {
   boost::asio::post(io_.context, [this, phase, start] { start_phase_now(phase, start); });
@@ -241,7 +242,8 @@ void Shard::start_due(MonoTime now) {
       }
       advance_source(source);
       if (source.kind == Source::Kind::connect) {
-        const auto device = scenario::connect_target(plan_.scenario, *plan_.scenario.phases[source.phase].connect, arrival.n);
+        const auto device =
+            scenario::connect_target(plan_.scenario, *plan_.scenario.phases[source.phase].connect, arrival.n);
         if (!device) {
           source.alive = false;
           break;
@@ -256,7 +258,8 @@ void Shard::start_due(MonoTime now) {
       const auto& fleet = plan_.fleets[plan_.scenario.fleet_of_stream(source.stream)];
       // Round the fleet, from a place that depends on the phase so that short phases do not all meet the same devices.
       const uint64_t offset = mix64(plan_.scenario.seed ^ (uint64_t{source.phase} << 32 | source.stream));
-      const DeviceIndex device = fleet.first + static_cast<DeviceIndex>((arrival.n + offset % fleet.count) % fleet.count);
+      const DeviceIndex device =
+          fleet.first + static_cast<DeviceIndex>((arrival.n + offset % fleet.count) % fleet.count);
       if (query ? arrival.n % config_.shards != config_.id : !mine(device)) continue;
       --budget;
       start_one(source.stream, source.phase, arrival.intended, arrival.n, device);
@@ -271,10 +274,14 @@ void Shard::start_one(uint32_t stream, metrics::PhaseIndex phase, MonoTime due, 
   const uint32_t own = local(device);
   if (!plan_.scenario.is_backend_stream(stream)) {
     switch (kind) {
-      case metrics::OpKind::get_twin: return devices_.get_twin(own, phase, due);
-      case metrics::OpKind::report: return devices_.report(own, phase, due, n);
-      case metrics::OpKind::telemetry: return devices_.send_telemetry(own, phase, due);
-      default: return devices_.connect(own, phase, due);
+      case metrics::OpKind::get_twin:
+        return devices_.get_twin(own, phase, due);
+      case metrics::OpKind::report:
+        return devices_.report(own, phase, due, n);
+      case metrics::OpKind::telemetry:
+        return devices_.send_telemetry(own, phase, due);
+      default:
+        return devices_.connect(own, phase, due);
     }
   }
   const auto backend = stream - static_cast<uint32_t>(plan_.fleets.size()) * 4;
@@ -324,7 +331,8 @@ void Shard::on_slot_timer(SlotId slot) {
   correlator_.expire(slot, devices_.online(correlator_.device_of(slot)));
 }
 
-// --- What devices and back ends tell ---------------------------------------------------------------------------------------
+// --- What devices and back ends tell
+// ---------------------------------------------------------------------------------------
 
 void Shard::on_notified(transport::LocalDevice device, int64_t version, MonoTime at) {
   ++findings_.notifications;

@@ -1,8 +1,8 @@
 // Everything one thread owns: its loop, its devices, its back-end clients, its counters.
 //
-// Device i belongs to shard i mod N, and so does every arrival that is about it, back-end patches included: the whole loop from a
-// patch's due time to the acknowledged report is timed by one thread on one clock. Every shard walks the same arrivals and keeps its own, so
-// neither times nor devices depend on the number of shards.
+// Device i belongs to shard i mod N, and so does every arrival that is about it, back-end patches included: the whole
+// loop from a patch's due time to the acknowledged report is timed by one thread on one clock. Every shard walks the
+// same arrivals and keeps its own, so neither times nor devices depend on the number of shards.
 #pragma once
 
 #include <atomic>
@@ -112,8 +112,8 @@ class Shard final : private device::FleetObserver, private backend::BackendObser
   void on_report_unknown(transport::LocalDevice device, std::string_view patch) override;
   // backend::BackendObserver
   void on_patch_sent(backend::FollowId follow, MonoTime at) override;
-  void on_patch_accepted(backend::FollowId follow, uint32_t device, int64_t version, std::string_view desired, bool replaced,
-                         MonoTime at) override;
+  void on_patch_accepted(backend::FollowId follow, uint32_t device, int64_t version, std::string_view desired,
+                         bool replaced, MonoTime at) override;
   void on_patch_failed(backend::FollowId follow, uint32_t device, std::string_view desired, bool unknown) override;
 
   static device::DevicePool::Config pool_config(const Config& config);
