@@ -21,11 +21,11 @@ using Renderer = std::function<void(Rng& rng, uint64_t n, std::string& out)>;
 /// What a device does about a change of desired properties below `path`.
 struct Listener {
   enum class Report : uint8_t { none, echo, values };
-  std::string path;                      ///< empty: every patch; else `climate.hvac.systemControl`
-  std::function<Nanos(Rng&)> delay;      ///< simulated work between the notification and the report
-  double failure = 0;                    ///< share of changes whose work fails: they are never reported
+  std::string path;                  ///< empty: every patch; else `climate.hvac.systemControl`
+  std::function<Nanos(Rng&)> delay;  ///< simulated work between the notification and the report
+  double failure = 0;                ///< share of changes whose work fails: they are never reported
   Report report = Report::echo;
-  Renderer values;                       ///< report == values
+  Renderer values;  ///< report == values
 };
 
 /// When to try again after a lost or refused connection.

@@ -4,6 +4,7 @@
 
 #include "sim/protocol/json_scanner.hpp"
 #include "sim/protocol/topics.hpp"
+#include "sim/transport/mqtt/mqtt_transport.hpp"
 
 namespace twinstorm::device {
 
@@ -23,12 +24,17 @@ constexpr int64_t kDesiredTwinTooLarge = 403100;
 
 ErrorClass error_of(ConnectRefusal refusal) {
   switch (refusal) {
-    case ConnectRefusal::unauthorized: return ErrorClass::unauthorized;
-    case ConnectRefusal::protocol: return ErrorClass::protocol;
-    case ConnectRefusal::closed: return ErrorClass::disconnected;
-    case ConnectRefusal::unavailable: return ErrorClass::throttled;
+    case ConnectRefusal::unauthorized:
+      return ErrorClass::unauthorized;
+    case ConnectRefusal::protocol:
+      return ErrorClass::protocol;
+    case ConnectRefusal::closed:
+      return ErrorClass::disconnected;
+    case ConnectRefusal::unavailable:
+      return ErrorClass::throttled;
     case ConnectRefusal::unreachable:
-    case ConnectRefusal::rejected: return ErrorClass::refused;
+    case ConnectRefusal::rejected:
+      return ErrorClass::refused;
   }
   return ErrorClass::refused;
 }
@@ -49,10 +55,14 @@ ErrorClass error_of(const transport::TwinResponse& response) {
 
 ReconnectReason reason_of(DisconnectReason reason) {
   switch (reason) {
-    case DisconnectReason::hub_closed: return ReconnectReason::hub_closed;
-    case DisconnectReason::keep_alive: return ReconnectReason::keep_alive;
-    case DisconnectReason::protocol: return ReconnectReason::protocol;
-    case DisconnectReason::io: return ReconnectReason::io;
+    case DisconnectReason::hub_closed:
+      return ReconnectReason::hub_closed;
+    case DisconnectReason::keep_alive:
+      return ReconnectReason::keep_alive;
+    case DisconnectReason::protocol:
+      return ReconnectReason::protocol;
+    case DisconnectReason::io:
+      return ReconnectReason::io;
   }
   return ReconnectReason::io;
 }
@@ -141,7 +151,7 @@ void DevicePool::set_state(LocalDevice device, DeviceState state) {
   recorder_.set_devices(counts_);
 }
 
-// --- Connecting --------------------------------------------------------------------------------------------------------
+// --- Connecting -----------------------------------------------------------------------------------------------------
 
 void DevicePool::connect(LocalDevice device, metrics::PhaseIndex phase, MonoTime due) {
   if (hot_[device].state == DeviceState::offline) {
@@ -156,7 +166,8 @@ void DevicePool::start_connect(LocalDevice device, metrics::PhaseIndex phase, Mo
   const auto& behavior = fleet(device);
   if (hot.link == nullptr) {
     transport::TransportEvents& events = *this;
-    hot.link = std::make_unique<transport::MqttTransport>(io_, clock_, events, device);
+    hot.link = config_.make_link ? config_.make_link(device, events)
+                                 : std::make_unique<transport::MqttTransport>(io_, clock_, events, device);
   }
   const MonoTime now = clock_.mono();
   hot.connect_due = due;
@@ -189,6 +200,7 @@ void DevicePool::on_connected(LocalDevice device) {
                          intended - std::chrono::microseconds{hot.connect_sent_us});
   hot.connect_counted = false;
   hot.seen_while_fetching = 0;
+  hot.refetches = 0;
   set_state(device, DeviceState::subscribing);
   wheel_.arm(life_timers_ + device, now + fleet(device).timeout);
   hot.link->subscribe();
@@ -241,7 +253,7 @@ void DevicePool::on_subscribed(LocalDevice device, bool granted) {
 
 void DevicePool::fetch(LocalDevice device, MonoTime due) {
   recorder_.asked(fleet(device).get_twin_stream, phase_);
-  const uint32_t request = new_request(device, RequestKind::fetch, fleet(device).get_twin_stream, phase_, due);
+  const uint32_t request = new_request(device, RequestKind::fetch, fleet(device).get_twin_stream, phase_, due, false);
   if (request != kNone) send_request(request, {});
   if (request == kNone || !requests_.taken(request)) {
     hot_[device].link->abort();
@@ -259,9 +271,9 @@ void DevicePool::fetched(LocalDevice device, std::string_view twin) {
     return;
   }
   const auto version = static_cast<uint32_t>(*version64);
-  if (hot.seen_while_fetching > version && hot.attempts < kRefetchMax) {
+  if (hot.seen_while_fetching > version && hot.refetches < kRefetchMax) {
     // The answer is older than a notification that overtook it: ask again.
-    ++hot.attempts;
+    ++hot.refetches;
     fetch(device, clock_.mono());
     return;
   }
@@ -281,8 +293,9 @@ void DevicePool::fetched(LocalDevice device, std::string_view twin) {
   if (!hot.introduced) introduce(device);
   if (fleet(device).telemetry.every > Nanos{0} && !wheel_.armed(telemetry_timers_ + device)) {
     Rng rng = take_rng(device);
-    arm_telemetry(device, clock_.mono() - from_seconds(to_seconds(fleet(device).telemetry.every) * rng.uniform()));
+    const Nanos into_period = from_seconds(to_seconds(fleet(device).telemetry.every) * rng.uniform());
     keep_rng(device, rng);
+    arm_telemetry(device, clock_.mono() - into_period);
   }
 }
 
@@ -290,10 +303,10 @@ void DevicePool::introduce(LocalDevice device) {
   hot_[device].introduced = true;
   if (!fleet(device).reported) return;
   recorder_.asked(fleet(device).report_stream, phase_);
-  report(device, phase_, clock_.mono(), index_in_fleet(device));
+  start_report(device, phase_, clock_.mono(), index_in_fleet(device), false);
 }
 
-// --- Losing connections ------------------------------------------------------------------------------------------------
+// --- Losing connections ---------------------------------------------------------------------------------------------
 
 void DevicePool::on_disconnected(LocalDevice device, DisconnectReason reason) { lost(device, reason_of(reason)); }
 
@@ -337,7 +350,7 @@ void DevicePool::disconnect_all() {
   }
 }
 
-// --- Timers ------------------------------------------------------------------------------------------------------------
+// --- Timers ---------------------------------------------------------------------------------------------------------
 
 void DevicePool::arm_life_timer(LocalDevice device) {
   const MonoTime at = hot_[device].link->next_deadline();
@@ -375,7 +388,7 @@ void DevicePool::on_timer(uint32_t timer) {
     arm_telemetry(device, now);
     if (online(device)) {
       recorder_.asked(fleet(device).telemetry_stream, phase_);
-      send_telemetry(device, phase_, now);
+      start_telemetry(device, phase_, now, false);
     }
   } else {
     const LocalDevice device = timer - life_timers_;
@@ -408,20 +421,21 @@ void DevicePool::on_timer(uint32_t timer) {
   }
 }
 
-// --- Requests ----------------------------------------------------------------------------------------------------------
+// --- Requests -------------------------------------------------------------------------------------------------------
 
 uint32_t DevicePool::new_request(LocalDevice device, RequestKind kind, metrics::StreamIndex stream,
-                                 metrics::PhaseIndex phase, MonoTime due) {
+                                 metrics::PhaseIndex phase, MonoTime due, bool scheduled) {
   const uint32_t index = requests_.take();
   if (index == kNone) {
     recorder_.dropped(stream, phase, ErrorClass::backlog_full);
-    if (on_request_ended) on_request_ended(stream);
+    ended(stream, scheduled);
     return kNone;
   }
   auto& request = requests_[index];
   request.due = due;
   request.device = device;
   request.kind = kind;
+  request.scheduled = scheduled;
   request.stream = stream;
   request.phase = static_cast<uint16_t>(phase);
   request.id = (++next_generation_ << kRequestIndexBits) | index;
@@ -467,9 +481,10 @@ void DevicePool::send_request(uint32_t index, std::string_view body) {
   wheel_.arm(request_timers_ + index, request.sent + fleet(device).timeout);
 }
 
-uint32_t DevicePool::find_request(LocalDevice device, uint32_t id) {
+uint32_t DevicePool::find_telemetry(LocalDevice device, uint16_t message) {
+  // Twin requests number themselves (`$rid`) and may happen to have the same number.
   for (uint32_t index = hot_[device].requests; index != kNone; index = requests_[index].next) {
-    if (requests_[index].id == id) return index;
+    if (requests_[index].kind == RequestKind::telemetry && requests_[index].id == message) return index;
   }
   return kNone;
 }
@@ -484,14 +499,20 @@ void DevicePool::unlink_request(uint32_t index) {
   requests_.release(index);
 }
 
+void DevicePool::drop_offline(metrics::StreamIndex stream, metrics::PhaseIndex phase, bool scheduled) {
+  recorder_.dropped(stream, phase, ErrorClass::device_offline);
+  ended(stream, scheduled);
+}
+
 void DevicePool::drop_request(uint32_t index, ErrorClass error) {
   const auto stream = requests_[index].stream;
   const auto kind = requests_[index].kind;
   const auto task = requests_[index].task;
+  const bool scheduled = requests_[index].scheduled;
   recorder_.dropped(stream, requests_[index].phase, error);
   unlink_request(index);
   if (kind == RequestKind::task_report) abandon_task(task);
-  if (on_request_ended) on_request_ended(stream);
+  ended(stream, scheduled);
 }
 
 void DevicePool::end_request(uint32_t index, OpOutcome outcome, ErrorClass error) {
@@ -516,32 +537,29 @@ void DevicePool::end_request(uint32_t index, OpOutcome outcome, ErrorClass error
   }
   const uint32_t task = request.kind == RequestKind::task_report ? request.task : kNone;
   const LocalDevice device = request.device;
+  const bool scheduled = request.scheduled;
   unlink_request(index);
   if (task != kNone && outcome != OpOutcome::acknowledged && tasks_.taken(task) && tasks_[task].device == device) {
     abandon_task(task);
   }
-  if (on_request_ended) on_request_ended(stream);
+  ended(stream, scheduled);
 }
 
 void DevicePool::get_twin(LocalDevice device, metrics::PhaseIndex phase, MonoTime due) {
   const auto stream = fleet(device).get_twin_stream;
-  if (!online(device)) {
-    recorder_.dropped(stream, phase, ErrorClass::device_offline);
-    if (on_request_ended) on_request_ended(stream);
-    return;
-  }
-  const uint32_t request = new_request(device, RequestKind::get_twin, stream, phase, due);
+  if (!online(device)) return drop_offline(stream, phase, true);
+  const uint32_t request = new_request(device, RequestKind::get_twin, stream, phase, due, true);
   if (request != kNone) send_request(request, {});
 }
 
 void DevicePool::report(LocalDevice device, metrics::PhaseIndex phase, MonoTime due, uint64_t n) {
+  start_report(device, phase, due, n, true);
+}
+
+void DevicePool::start_report(LocalDevice device, metrics::PhaseIndex phase, MonoTime due, uint64_t n, bool scheduled) {
   const auto stream = fleet(device).report_stream;
-  if (!online(device)) {
-    recorder_.dropped(stream, phase, ErrorClass::device_offline);
-    if (on_request_ended) on_request_ended(stream);
-    return;
-  }
-  const uint32_t request = new_request(device, RequestKind::report, stream, phase, due);
+  if (!online(device)) return drop_offline(stream, phase, scheduled);
+  const uint32_t request = new_request(device, RequestKind::report, stream, phase, due, scheduled);
   if (request == kNone) return;
   scratch_.clear();
   if (fleet(device).reported) {
@@ -558,23 +576,21 @@ void DevicePool::report(LocalDevice device, metrics::PhaseIndex phase, MonoTime 
 }
 
 void DevicePool::send_telemetry(LocalDevice device, metrics::PhaseIndex phase, MonoTime due) {
+  start_telemetry(device, phase, due, true);
+}
+
+void DevicePool::start_telemetry(LocalDevice device, metrics::PhaseIndex phase, MonoTime due, bool scheduled) {
   const auto stream = fleet(device).telemetry_stream;
-  if (!online(device)) {
-    recorder_.dropped(stream, phase, ErrorClass::device_offline);
-    if (on_request_ended) on_request_ended(stream);
-    return;
-  }
-  const uint32_t request = new_request(device, RequestKind::telemetry, stream, phase, due);
+  if (!online(device)) return drop_offline(stream, phase, scheduled);
+  const uint32_t request = new_request(device, RequestKind::telemetry, stream, phase, due, scheduled);
   if (request != kNone) {
     send_request(request, std::string_view{telemetry_body_}.substr(0, fleet(device).telemetry.size));
   }
 }
 
 void DevicePool::on_telemetry_acknowledged(LocalDevice device, uint16_t message) {
-  const uint32_t index = find_request(device, message);
-  if (index != kNone && requests_[index].kind == RequestKind::telemetry) {
-    end_request(index, OpOutcome::acknowledged, ErrorClass::kCount);
-  }
+  const uint32_t index = find_telemetry(device, message);
+  if (index != kNone) end_request(index, OpOutcome::acknowledged, ErrorClass::kCount);
 }
 
 void DevicePool::on_twin_response(LocalDevice device, const transport::TwinResponse& response) {
@@ -600,7 +616,7 @@ void DevicePool::on_twin_response(LocalDevice device, const transport::TwinRespo
   if (kind == RequestKind::task_report) task_done(task);
 }
 
-// --- Desired properties --------------------------------------------------------------------------------------------------
+// --- Desired properties ---------------------------------------------------------------------------------------------
 
 void DevicePool::on_desired(LocalDevice device, int64_t version64, std::string_view patch) {
   auto& hot = hot_[device];
@@ -613,7 +629,10 @@ void DevicePool::on_desired(LocalDevice device, int64_t version64, std::string_v
   }
   if (version <= hot.desired_version) return;
   hot.desired_version = version;
-  start_tasks(device, version, patch, false);
+  if (!start_tasks(device, version, patch, false)) {
+    hot.applied_version = std::max(hot.applied_version, version);
+    observer_.on_converged(device, version, clock_.mono());
+  }
 }
 
 bool DevicePool::start_tasks(LocalDevice device, uint32_t version, std::string_view desired, bool sync) {
@@ -646,7 +665,8 @@ bool DevicePool::start_tasks(LocalDevice device, uint32_t version, std::string_v
     task.version = version;
     task.sync = sync;
     task.phase = static_cast<uint16_t>(phase_);
-    task.due = now + (listener.delay ? listener.delay(rng) : Nanos{0});
+    // Simulated work ends on a tick of the wheel: what the wheel rounds up is the device's time, not the hub's.
+    task.due = listener.delay ? wheel_.round_up(now + listener.delay(rng)) : now;
     task.fails = rng.chance(listener.failure);
     group_fails |= task.fails;
     if (listener.report != Listener::Report::none) {
@@ -664,7 +684,7 @@ bool DevicePool::start_tasks(LocalDevice device, uint32_t version, std::string_v
   if (hot.tasks == before) return group_fails;
   for (uint32_t index = hot.tasks; index != before; index = tasks_[index].next) {
     tasks_[index].group_fails = group_fails;
-    // Work without delay is done in the next tick of the wheel at the latest; doing it here keeps it out of the numbers.
+    // Work without delay would be done in the next tick at the latest; doing it below keeps it out of the numbers.
     if (tasks_[index].due > now) wheel_.arm(task_timers_ + index, tasks_[index].due);
   }
   for (uint32_t index = hot.tasks; index != before && index != kNone;) {
@@ -689,7 +709,8 @@ void DevicePool::run_task(uint32_t index) {
     return;
   }
   recorder_.asked(behavior.report_stream, task.phase);
-  const uint32_t request = new_request(device, RequestKind::task_report, behavior.report_stream, task.phase, task.due);
+  const uint32_t request =
+      new_request(device, RequestKind::task_report, behavior.report_stream, task.phase, task.due, false);
   if (request == kNone) {
     abandon_task(index);
     return;

@@ -1,18 +1,19 @@
 // All simulated devices of one shard: state, timers, requests in flight, simulated work.
 //
 // A device is not an object but a row: 64 bytes of hot state, a link, and indices into slabs sized from the plan
-// (docs/architecture.md, "A device in memory"). Everything here runs on the shard's thread, driven by link events and by
-// `on_timer`; time comes from the clock given. The life of a device:
+// (docs/architecture.md, "A device in memory"). Everything here runs on the shard's thread, driven by link events and
+// by `on_timer`; time comes from the clock given. The life of a device:
 //
 //   offline --connect()--> connecting --CONNACK 0--> subscribing --SUBACK--> fetching --twin--> online
 //      ^                       |                        |                       |               |
-//      +--- waiting <----------+------------------------+-----------------------+---------------+   (backoff, then again)
+//      +--- waiting <----------+------------------------+-----------------------+---------------+   (backoff)
 //
 // Connecting follows the documented order: subscribe, then GET, then ignore notifications not newer than the version
 // fetched. If that version is newer than what the device had reported, it applies and reports the whole state (a sync).
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -26,7 +27,6 @@
 #include "sim/device/behavior.hpp"
 #include "sim/net/shard_io.hpp"
 #include "sim/transport/device_transport.hpp"
-#include "sim/transport/mqtt/mqtt_transport.hpp"
 
 namespace twinstorm::device {
 
@@ -39,7 +39,7 @@ class FleetObserver {
  public:
   /// A desired notification of `version` arrived (also doubled and late ones).
   virtual void on_notified(LocalDevice device, int64_t version, MonoTime at) = 0;
-  /// The first report for `version` left.
+  /// Simulated work for `version` is done and its report left, once per listener that acts.
   virtual void on_report_sent(LocalDevice device, int64_t version, MonoTime at) = 0;
   /// Everything the device does about `version` is done and acknowledged.
   virtual void on_converged(LocalDevice device, int64_t version, MonoTime at) = 0;
@@ -67,6 +67,8 @@ class DevicePool final : private transport::TransportEvents {
     uint64_t seed = 0;
     transport::LinkTarget target;
     const Authority* authority = nullptr;
+    /// How a device gets its link; empty: MQTT over TCP.
+    std::function<std::unique_ptr<transport::DeviceTransport>(LocalDevice, transport::TransportEvents&)> make_link;
   };
 
   /// Timers of the shard's wheel that this pool uses: ids [first_timer, first_timer + timers_needed(config)).
@@ -79,8 +81,8 @@ class DevicePool final : private transport::TransportEvents {
   /// The phase that work which starts by itself (reconnects, telemetry) is counted in.
   void set_phase(metrics::PhaseIndex phase) { phase_ = phase; }
 
-  // Scheduled work: each call is one arrival that was due at `due` and is counted by the caller as asked. It ends in the
-  // recorder; `n` numbers the arrival for renderers.
+  // Scheduled work: each call is one arrival that was due at `due` and is counted by the caller as asked. It ends in
+  // the recorder; `n` numbers the arrival for renderers.
   void connect(LocalDevice device, metrics::PhaseIndex phase, MonoTime due);
   void get_twin(LocalDevice device, metrics::PhaseIndex phase, MonoTime due);
   void report(LocalDevice device, metrics::PhaseIndex phase, MonoTime due, uint64_t n);
@@ -103,7 +105,8 @@ class DevicePool final : private transport::TransportEvents {
   void append_device_id(LocalDevice device, std::string& out) const;
   DeviceIndex index(LocalDevice device) const { return config_.devices[device]; }
 
-  /// Called when a request of `stream` ends, however: for closed-model loads.
+  /// Called when a scheduled request of `stream` ends, however: for closed-model loads. Not for what devices start by
+  /// themselves (fetches, reports of changes, periodic telemetry).
   std::function<void(metrics::StreamIndex)> on_request_ended;
 
  private:
@@ -114,16 +117,17 @@ class DevicePool final : private transport::TransportEvents {
     std::unique_ptr<transport::DeviceTransport> link;  // made at the first connect, reused ever after
     uint64_t rng = 0;
     MonoTime connect_due{};
-    uint32_t requests = kNone;      // head of this device's requests in flight
-    uint32_t tasks = kNone;         // head of its simulated work
-    uint32_t desired_version = 0;   // newest seen
-    uint32_t applied_version = 0;   // newest known to be reported and acknowledged
-    uint32_t connect_sent_us = 0;   // after connect_due
+    uint32_t requests = kNone;     // head of this device's requests in flight
+    uint32_t tasks = kNone;        // head of its simulated work
+    uint32_t desired_version = 0;  // newest seen
+    uint32_t applied_version = 0;  // newest known to be reported and acknowledged
+    uint32_t connect_sent_us = 0;  // after connect_due
     uint32_t seen_while_fetching = 0;
     uint16_t connect_phase = 0;
     uint16_t fleet = 0;
     DeviceState state = DeviceState::offline;
     uint8_t attempts = 0;
+    uint8_t refetches = 0;
     bool connect_counted : 1 = false;  // the current attempt is in the ledger and not ended
     bool needs_sync : 1 = false;       // work was lost with a connection: report everything again
     bool introduced : 1 = false;       // the fleet's reported properties were sent once
@@ -142,6 +146,7 @@ class DevicePool final : private transport::TransportEvents {
     uint32_t stream = 0;
     uint16_t phase = 0;
     RequestKind kind = RequestKind::get_twin;
+    bool scheduled = false;  // an arrival of the load, not the device's own idea
   };
   struct Task {
     MonoTime due{};
@@ -150,8 +155,8 @@ class DevicePool final : private transport::TransportEvents {
     uint32_t device = 0;
     uint32_t version = 0;
     uint16_t phase = 0;
-    bool sync = false;      // the state of a fetched twin rather than one notification
-    bool fails = false;     // the simulated work of this one fails
+    bool sync = false;         // the state of a fetched twin rather than one notification
+    bool fails = false;        // the simulated work of this one fails
     bool group_fails = false;  // some listener's work for this version fails: it never converges
   };
 
@@ -179,12 +184,19 @@ class DevicePool final : private transport::TransportEvents {
   void arm_life_timer(LocalDevice device);
   void arm_telemetry(LocalDevice device, MonoTime from);
 
+  void start_report(LocalDevice device, metrics::PhaseIndex phase, MonoTime due, uint64_t n, bool scheduled);
+  void start_telemetry(LocalDevice device, metrics::PhaseIndex phase, MonoTime due, bool scheduled);
+  /// Drops and returns kNone when the slab is full.
   uint32_t new_request(LocalDevice device, RequestKind kind, metrics::StreamIndex stream, metrics::PhaseIndex phase,
-                       MonoTime due);
-  uint32_t find_request(LocalDevice device, uint32_t id);
+                       MonoTime due, bool scheduled);
+  void ended(metrics::StreamIndex stream, bool scheduled) const {
+    if (scheduled && on_request_ended) on_request_ended(stream);
+  }
+  uint32_t find_telemetry(LocalDevice device, uint16_t message);
   void send_request(uint32_t request, std::string_view body);
   void end_request(uint32_t request, metrics::OpOutcome outcome, metrics::ErrorClass error);
   void drop_request(uint32_t request, metrics::ErrorClass error);
+  void drop_offline(metrics::StreamIndex stream, metrics::PhaseIndex phase, bool scheduled);
   void unlink_request(uint32_t request);
   void fetch(LocalDevice device, MonoTime due);
   void fetched(LocalDevice device, std::string_view twin);
