@@ -56,7 +56,7 @@ constexpr uint64_t to_micros(Nanos value) {
 
 }  // namespace layout
 
-/// Samples that must lie beyond a percentile before it is worth printing (peers 5.3, after Rally).
+/// Samples that must lie beyond a percentile before it is worth printing (after Rally).
 inline constexpr uint64_t kSamplesBeyondMin = 10;
 
 /// Whether `count` samples carry the q-quantile: at least `kSamplesBeyondMin` of them lie beyond it.

@@ -62,7 +62,7 @@ inline constexpr size_t kErrorClassCount = static_cast<size_t>(ErrorClass::kCoun
 std::string_view to_string(ErrorClass error);
 std::optional<ErrorClass> parse_error_class(std::string_view text);
 
-/// How one desired-property update ended (design section 5). Each started update ends in exactly one of them.
+/// How one desired-property update ended (docs/measuring.md). Each started update ends in exactly one of them.
 enum class ConvergenceOutcome : uint8_t {
   applied,      ///< the device was notified, applied and reported the value, and the report was acknowledged
   superseded,   ///< the device holds this or a newer version, but learnt it from a read, not from this notification

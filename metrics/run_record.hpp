@@ -1,7 +1,7 @@
 // The record of a finished run: everything a report, a comparison or a CI job needs, and nothing else is ever read for
 // them.
 //
-// In memory it is `RunContents`; on disk a folder (design section 15):
+// In memory it is `RunContents`; on disk a folder (docs/measuring.md):
 //
 //   summary.json    RunRecord, schema twinstorm/summary/1 (metrics/schema/summary.schema.json)
 //   series.ndjson   one IntervalSnapshot a line, usually one a second

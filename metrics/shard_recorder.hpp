@@ -64,7 +64,7 @@ class Counter {
   std::atomic<uint64_t> value_{0};
 };
 
-/// The legs of one applied update (design section 5; T0 due, T1 sent, T2 patch answered, T3 notified, T4 report sent,
+/// The legs of one applied update (docs/architecture.md, "One sample"; T0 due, T1 sent, T2 patch answered, T3 notified, T4 report sent,
 /// T5 report acknowledged).
 struct ConvergenceLegs {
   Nanos total{0};        ///< T5 - T0; for `superseded`: when the device was known to hold the value, minus T0

@@ -1,5 +1,5 @@
 // Whether the numbers of a run may be believed, whether what had to hold held, and the one verdict and exit code that
-// follow from both (design section 13).
+// follow from both.
 #pragma once
 
 #include <cstdint>
@@ -96,7 +96,7 @@ enum class VerdictStatus : uint8_t { passed, failed, invalid, aborted };
 std::string_view to_string(VerdictStatus status);
 std::optional<VerdictStatus> parse_verdict_status(std::string_view text);
 
-/// The values of design section 13 a finished run can have.
+/// The exit codes a finished run can have (README, "Exit codes").
 namespace exit_code {
 inline constexpr int kPassed = 0;
 inline constexpr int kCorrectness = 10;

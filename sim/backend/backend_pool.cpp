@@ -18,12 +18,18 @@ constexpr uint32_t kNone = Slab<int>::kNone;
 ErrorClass error_of(int status) {
   switch (status) {
     case 401:
-    case 403: return ErrorClass::unauthorized;
-    case 404: return ErrorClass::not_found;
-    case 412: return ErrorClass::precondition_failed;
-    case 413: return ErrorClass::too_large;
-    case 429: return ErrorClass::throttled;
-    default: return status >= 500 ? ErrorClass::server_error : ErrorClass::bad_request;
+    case 403:
+      return ErrorClass::unauthorized;
+    case 404:
+      return ErrorClass::not_found;
+    case 412:
+      return ErrorClass::precondition_failed;
+    case 413:
+      return ErrorClass::too_large;
+    case 429:
+      return ErrorClass::throttled;
+    default:
+      return status >= 500 ? ErrorClass::server_error : ErrorClass::bad_request;
   }
 }
 
@@ -209,15 +215,20 @@ void BackendPool::on_http_failed(uint64_t tag, HttpFailure failure) {
   const auto index = static_cast<uint32_t>(tag);
   switch (failure) {
     case HttpFailure::not_sent:
-      return end(index, operations_[index].was_sent ? OpOutcome::failed : OpOutcome::dropped, ErrorClass::deadline_passed, false);
+      return end(index, operations_[index].was_sent ? OpOutcome::failed : OpOutcome::dropped,
+                 ErrorClass::deadline_passed, false);
     case HttpFailure::refused: {
-      // It reached the point of being sent and the hub would not have it: that is the hub's failure, not the generator's.
+      // It reached the point of being sent and the hub would not have it: that is the hub's failure, not the
+      // generator's.
       if (!operations_[index].was_sent) on_http_sent(tag, clock_.mono());
       return end(index, OpOutcome::failed, ErrorClass::refused, false);
     }
-    case HttpFailure::disconnected: return end(index, OpOutcome::failed, ErrorClass::disconnected, true);
-    case HttpFailure::protocol: return end(index, OpOutcome::failed, ErrorClass::protocol, true);
-    case HttpFailure::timed_out: return end(index, OpOutcome::timed_out, ErrorClass::timeout, true);
+    case HttpFailure::disconnected:
+      return end(index, OpOutcome::failed, ErrorClass::disconnected, true);
+    case HttpFailure::protocol:
+      return end(index, OpOutcome::failed, ErrorClass::protocol, true);
+    case HttpFailure::timed_out:
+      return end(index, OpOutcome::timed_out, ErrorClass::timeout, true);
   }
 }
 
@@ -230,13 +241,19 @@ void BackendPool::end(uint32_t index, OpOutcome outcome, ErrorClass error, bool 
     case OpOutcome::acknowledged:
       recorder_.acknowledged(behavior.stream, operation.phase, intended, now - operation.sent);
       break;
-    case OpOutcome::timed_out: recorder_.timed_out(behavior.stream, operation.phase, intended); break;
-    case OpOutcome::dropped: recorder_.dropped(behavior.stream, operation.phase, error); break;
-    default: recorder_.failed(behavior.stream, operation.phase, error, intended); break;
+    case OpOutcome::timed_out:
+      recorder_.timed_out(behavior.stream, operation.phase, intended);
+      break;
+    case OpOutcome::dropped:
+      recorder_.dropped(behavior.stream, operation.phase, error);
+      break;
+    default:
+      recorder_.failed(behavior.stream, operation.phase, error, intended);
+      break;
   }
   if (changes_desired(behavior.op) && outcome != OpOutcome::acknowledged) {
-    observer_.on_patch_failed(operation.follow, operation.device, operation.desired ? *operation.desired : std::string_view{},
-                              unknown);
+    observer_.on_patch_failed(operation.follow, operation.device,
+                              operation.desired ? *operation.desired : std::string_view{}, unknown);
   }
   io_.blocks.give_back(std::move(operation.desired));
   operations_.release(index);

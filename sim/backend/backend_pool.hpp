@@ -1,7 +1,7 @@
 // The back ends of one shard: applications that patch, replace, read and query twins over the service's REST API.
 //
-// Each back end is a group of alike clients with its own connections. An arrival becomes one operation in the ledger; a query over
-// all pages is one operation of several requests.
+// Each back end is a group of alike clients with its own connections. An arrival becomes one operation in the ledger; a
+// query over all pages is one operation of several requests.
 #pragma once
 
 #include <cstdint>
@@ -27,12 +27,13 @@ struct BackendBehavior {
   std::string name;
   metrics::OpKind op = metrics::OpKind::patch_desired;
   metrics::StreamIndex stream = 0;
-  Renderer desired;       ///< patch_desired, replace_twin: the value of `properties.desired`
-  Renderer tags;          ///< patch_tags, replace_twin; with patch_desired both go in one patch
-  std::string query;      ///< query: the text
+  Renderer desired;   ///< patch_desired, replace_twin: the value of `properties.desired`
+  Renderer tags;      ///< patch_tags, replace_twin; with patch_desired both go in one patch
+  std::string query;  ///< query: the text
   uint32_t page_size = 100;
   bool all_pages = true;
-  bool if_match_last_seen = false;  ///< `If-Match` with the ETag of the last answer for that twin; `*` before the first and after a 412
+  bool if_match_last_seen =
+      false;  ///< `If-Match` with the ETag of the last answer for that twin; `*` before the first and after a 412
   Nanos timeout = std::chrono::seconds{10};
   uint32_t connections = 8;
 };
@@ -46,8 +47,8 @@ class BackendObserver {
  public:
   virtual void on_patch_sent(FollowId follow, MonoTime at) = 0;
   /// Accepted as desired `$version`; `desired` is the text that was merged (or, `replaced`, that took its place).
-  virtual void on_patch_accepted(FollowId follow, uint32_t device, int64_t version, std::string_view desired, bool replaced,
-                                 MonoTime at) = 0;
+  virtual void on_patch_accepted(FollowId follow, uint32_t device, int64_t version, std::string_view desired,
+                                 bool replaced, MonoTime at) = 0;
   /// Not accepted. `unknown`: sent, but no answer came, so the hub may have accepted it.
   virtual void on_patch_failed(FollowId follow, uint32_t device, std::string_view desired, bool unknown) = 0;
 
@@ -66,14 +67,14 @@ class BackendPool final : private HttpEvents {
   };
   static uint32_t timers_needed(const Config& config);
 
-  BackendPool(Config config, ServiceAccess access, net::ShardIo& io, TimerWheel& wheel, uint32_t first_timer, const Clock& clock,
-              metrics::ShardRecorder& recorder, BackendObserver& observer);
+  BackendPool(Config config, ServiceAccess access, net::ShardIo& io, TimerWheel& wheel, uint32_t first_timer,
+              const Clock& clock, metrics::ShardRecorder& recorder, BackendObserver& observer);
   ~BackendPool();
 
-  /// One arrival, counted by the caller as asked. `device` is the shard's number of the device and `device_id` its name (both unused by
-  /// query). Randomness depends only on the seed, the back end and `n`.
-  void start(uint32_t backend, metrics::PhaseIndex phase, MonoTime due, uint64_t n, uint32_t device, std::string_view device_id,
-             FollowId follow);
+  /// One arrival, counted by the caller as asked. `device` is the shard's number of the device and `device_id` its name
+  /// (both unused by query). Randomness depends only on the seed, the back end and `n`.
+  void start(uint32_t backend, metrics::PhaseIndex phase, MonoTime due, uint64_t n, uint32_t device,
+             std::string_view device_id, FollowId follow);
   void on_timer(uint32_t timer);
   /// Forgets what is open; the recorder then shows it as in flight, and the observer hears that its fate is unknown.
   void close();

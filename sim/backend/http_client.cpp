@@ -106,7 +106,8 @@ void HttpClient::pump() {
   while (!queue_.empty()) {
     Connection* free = nullptr;
     for (const auto& connection : connections_) {
-      if (connection->idle() && (free == nullptr || (connection->connected && !free->connected))) free = connection.get();
+      if (connection->idle() && (free == nullptr || (connection->connected && !free->connected)))
+        free = connection.get();
     }
     if ((free == nullptr || !free->connected) && connections_.size() < config_.connections) {
       free = connections_.emplace_back(std::make_unique<Connection>(*this)).get();

@@ -1,7 +1,7 @@
 // HTTP/1.1 to one host from one shard: a few kept connections, a bounded queue, a deadline for every request.
 //
-// HTTP/1.1 holds one request per connection, so `connections x (1 / latency)` is the most it can carry; requests beyond wait in
-// the queue, and that wait is part of their latency. Slots and their buffers are made once and reused.
+// HTTP/1.1 holds one request per connection, so `connections x (1 / latency)` is the most it can carry; requests beyond
+// wait in the queue, and that wait is part of their latency. Slots and their buffers are made once and reused.
 #pragma once
 
 #include <cstdint>
@@ -65,8 +65,8 @@ class HttpClient {
   HttpClient& operator=(const HttpClient&) = delete;
   ~HttpClient();
 
-  /// Starts or queues a request; false when `requests_max` are open (nothing happened). Exactly one of answer and failure follows,
-  /// possibly inside this call for `refused`. `deadline` covers waiting and answering.
+  /// Starts or queues a request; false when `requests_max` are open (nothing happened). Exactly one of answer and
+  /// failure follows, possibly inside this call for `refused`. `deadline` covers waiting and answering.
   bool submit(uint64_t tag, MonoTime deadline, std::string_view method, std::string_view target,
               std::span<const http::Header> headers, std::string_view body);
   void on_timer(uint32_t timer);
@@ -92,8 +92,8 @@ class HttpClient {
   const Clock& clock_;
   HttpEvents& events_;
   std::vector<std::unique_ptr<Connection>> connections_;
-  Slab<Slot> slots_;                 // which slots are taken; their content lives beside, so that buffers keep their capacity
-  std::vector<std::string> wires_;   // encoded requests
+  Slab<Slot> slots_;  // which slots are taken; their content lives beside, so that buffers keep their capacity
+  std::vector<std::string> wires_;  // encoded requests
   std::vector<uint64_t> tags_;
   std::vector<Connection*> owners_;  // null while waiting
   std::deque<uint32_t> queue_;

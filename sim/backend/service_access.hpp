@@ -16,8 +16,8 @@ class ServiceAccess {
   /// repeating the key.
   static Result<ServiceAccess> from_connection_string(std::string_view connection_string);
 
-  /// The `Authorization` value. One token serves an hour and is renewed five minutes before its end (service.md 16.4 allows
-  /// reuse; a token per request would cost one HMAC each). Valid until the next call.
+  /// The `Authorization` value. One token serves an hour and is renewed five minutes before its end (service.md 16.4
+  /// allows reuse; a token per request would cost one HMAC each). Valid until the next call.
   std::string_view authorization(WallTime now);
   const std::string& host_name() const { return host_name_; }
 

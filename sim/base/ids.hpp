@@ -6,6 +6,6 @@
 namespace twinstorm {
 
 using DeviceIndex = uint32_t;  ///< 0-based position of a device in the whole run, over all fleets
-using ShardId = uint16_t;      ///< device i and arrival n belong to shard i mod N and n mod N
+using ShardId = uint16_t;      ///< device i belongs to shard i mod N, and so does every arrival about it
 
 }  // namespace twinstorm

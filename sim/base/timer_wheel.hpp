@@ -2,7 +2,7 @@
 //
 // A hierarchical timing wheel (Varghese and Lauck 1987): 4 levels of 256 slots, 1 ms ticks, so 49 days ahead. Timers are
 // dense ids chosen by the owner (for example: device index), each with at most one deadline; links are indices in two
-// arrays made at construction (12 bytes a timer), so arming and cancelling never allocate. O(1) to arm, cancel and fire.
+// arrays made at construction (16 bytes a timer), so arming and cancelling never allocate. O(1) to arm, cancel and fire.
 // Not thread-safe: a wheel belongs to one shard.
 #pragma once
 

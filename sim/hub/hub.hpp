@@ -1,4 +1,4 @@
-// The embedded hub: an IoT-Hub-compatible server for development and CI (design section 9).
+// The embedded hub: an IoT-Hub-compatible server for development and CI.
 //
 //   auto hub = hub::Hub::start({});
 //   if (!hub) fail(hub.error().message);

@@ -9,7 +9,7 @@
 
 namespace twinstorm::hub {
 
-/// The ready file's JSON (design section 15): `pid, hostName, listen, mqttPort, httpPort, metricsUrl,
+/// The ready file's JSON: `pid, hostName, listen, mqttPort, httpPort, metricsUrl,
 /// ownerConnectionString, serviceConnectionString`; members of what is off are absent. Contains keys.
 std::string ready_json(const Hub& hub);
 

@@ -1,8 +1,8 @@
 #include "sim/net/tcp_stream.hpp"
 
-#include <sys/socket.h>
-
 #include <cerrno>
+
+#include <sys/socket.h>
 
 namespace twinstorm::net {
 namespace {

@@ -37,8 +37,8 @@ enum class SendResult : uint8_t {
 };
 
 /// A non-blocking client socket driven by readiness: it waits for readability, reads into the shard's shared buffer and
-/// keeps only an incomplete tail (docs/decisions.md, "No buffer per device"). Reusable after `close`. Not thread-safe; must not move
-/// while open; must be destroyed before the ShardIo's context.
+/// keeps only an incomplete tail (docs/decisions.md, "No buffer per device"). Reusable after `close`. Not thread-safe;
+/// must not move while open; must be destroyed before the ShardIo's context.
 class TcpStream {
  public:
   explicit TcpStream(ShardIo& io) : io_{&io}, socket_{io.context.get_executor()} {}
@@ -48,8 +48,8 @@ class TcpStream {
 
   /// Starts a connect; ends in `on_stream_connected` or `on_stream_ended(connect_failed)`, never inside this call.
   void connect(const Endpoint& peer, StreamEvents& events);
-  /// Takes all of `bytes` or nothing. One write call in the good case; what the kernel does not take is kept (one pooled
-  /// block) and written when the socket is writable.
+  /// Takes all of `bytes` or nothing. One write call in the good case; what the kernel does not take is kept (one
+  /// pooled block) and written when the socket is writable.
   SendResult send(std::string_view bytes);
   /// Closes without further events. `reset` sends RST instead of FIN (a scripted connection loss).
   void close(bool reset = false);

@@ -1,5 +1,5 @@
 // When work is due, as a pure function of the time since the start of a phase. No clock, no state: safe to copy, to
-// share between threads and to print (design: "Time and load shapes").
+// share between threads and to print.
 //
 // Every shape but sine is a chain of segments whose rate changes linearly, so counting and its inverse have closed
 // forms.

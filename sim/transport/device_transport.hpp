@@ -1,4 +1,5 @@
-// One device's conversation with a hub, in the same shape for every protocol: what a device can ask, and what it is told.
+// One device's conversation with a hub, in the same shape for every protocol: what a device can ask, and what it is
+// told.
 #pragma once
 
 #include <cstdint>

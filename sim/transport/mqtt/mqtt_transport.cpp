@@ -200,8 +200,8 @@ void MqttTransport::on_stream_ended(net::StreamEnd end) {
         device_, end == net::StreamEnd::connect_failed ? ConnectRefusal::unreachable : ConnectRefusal::closed);
     return;
   }
-  events_.on_disconnected(
-      device_, end == net::StreamEnd::peer_closed ? DisconnectReason::hub_closed : DisconnectReason::io);
+  events_.on_disconnected(device_,
+                          end == net::StreamEnd::peer_closed ? DisconnectReason::hub_closed : DisconnectReason::io);
 }
 
 void MqttTransport::fail(DisconnectReason reason) {
@@ -212,9 +212,12 @@ void MqttTransport::fail(DisconnectReason reason) {
 
 Sent MqttTransport::flush(const ByteWriter& out) {
   switch (stream_.send(out.view())) {
-    case net::SendResult::sent: return Sent::ok;
-    case net::SendResult::would_block: return Sent::would_block;
-    case net::SendResult::closed: return Sent::offline;
+    case net::SendResult::sent:
+      return Sent::ok;
+    case net::SendResult::would_block:
+      return Sent::would_block;
+    case net::SendResult::closed:
+      return Sent::offline;
   }
   return Sent::offline;
 }

@@ -7,10 +7,11 @@
 
 namespace twinstorm::transport {
 
-/// Part of every simulated device, so its size is pinned. Created once per device and reused by every reconnect.
+/// Part of every simulated device, so its size is pinned below. Created once per device and reused by every reconnect.
 class MqttTransport final : public DeviceTransport, private net::StreamEvents {
  public:
-  /// `events` and `clock` outlive the link. The first packet identifier depends on the device, so that links do not move in step.
+  /// `events` and `clock` outlive the link. The first packet identifier depends on the device, so that links do not
+  /// move in step.
   MqttTransport(net::ShardIo& io, const Clock& clock, TransportEvents& events, LocalDevice device);
 
   void connect(const LinkTarget& target, Nanos timeout) override;
@@ -41,5 +42,6 @@ class MqttTransport final : public DeviceTransport, private net::StreamEvents {
   uint8_t subacks_ = 0;
   bool granted_ = true;
 };
+static_assert(sizeof(MqttTransport) <= 160, "a link is part of every idle device");
 
 }  // namespace twinstorm::transport

@@ -221,7 +221,7 @@ std::optional<DeviceLink::CloseReason> MqttSession::on_subscribe(std::string_vie
   uint8_t added = 0;
   for (const mqtt::Subscription& wanted : subscribe->filters) {
     const auto filter = protocol::parse_hub_filter(wanted.filter, record_->twin.device_id, record_->twin.module_id);
-    // SDKs take SUBACK 0x80 as success, so the service closes instead (sdk-pitfalls.md 39).
+    // SDKs take SUBACK 0x80 as success, so the service closes instead.
     if (!filter) return CloseReason::protocol;
     added = static_cast<uint8_t>(added | subscription_bit(*filter));
     granted.push_back(static_cast<char>(std::min<int>(static_cast<int>(wanted.qos), 1)));
