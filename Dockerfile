@@ -13,7 +13,7 @@ RUN bash -euo pipefail -c 'source scripts/lib/setup.sh; ensure_packages "${build
 COPY . .
 RUN bash -euo pipefail -c 'source scripts/lib/setup.sh; mkdir -p build; \
     configure_and_build build/image twinstorm -- \
-      -DCMAKE_BUILD_TYPE=Release -DTWINSTORM_TESTS=OFF -DTWINSTORM_BENCH=OFF; \
+      -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE=-O2 -DTWINSTORM_WERROR=OFF -DTWINSTORM_TESTS=OFF -DTWINSTORM_BENCH=OFF; \
     DESTDIR=/image cmake --install build/image --prefix /usr --strip; \
     ldd /image/usr/bin/twinstorm | awk -F/ "/=> [/]/ { sub(/ .*/, \"\", \$NF); print \"*/\" \$(NF-1) \"/\" \$NF }" | \
       xargs dpkg -S | sed "s/:.*//" | sort -u >/image/runtime-packages; cat /image/runtime-packages'
@@ -28,6 +28,7 @@ RUN apt-get update -qq && \
 COPY --from=build /image/usr/ /usr/
 USER twinstorm
 VOLUME /runs
-WORKDIR /runs
+# Runs go to runs/<scenario>-<time> below the working folder: into the volume.
+WORKDIR /
 ENTRYPOINT ["twinstorm"]
 CMD ["--help"]
