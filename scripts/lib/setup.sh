@@ -46,10 +46,8 @@ configure_and_build() {
   while [ $# -gt 0 ] && [ "$1" != -- ]; do targets+=("$1"); shift; done
   [ $# -gt 0 ] && shift
   export CCACHE_NOHASHDIR=1
-  if [ ! -f "$folder/build.ninja" ]; then
-    say "configuring $folder"
-    cmake -S . -B "$folder" -G Ninja "$@" >"$folder.log" 2>&1 || { cat "$folder.log" >&2; die "cmake failed"; }
-  fi
+  say "configuring $folder"
+  cmake -S . -B "$folder" -G Ninja "$@" >"$folder.log" 2>&1 || { cat "$folder.log" >&2; die "cmake failed"; }
   say "building ${targets[*]:-everything} (several minutes the first time)"
   cmake --build "$folder" ${targets:+--target "${targets[@]}"} -- ${CI:+--quiet} || die "the build failed"
 }
