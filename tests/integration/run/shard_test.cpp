@@ -1,0 +1,304 @@
+// Devices, back ends and the hub in one process over loopback: whole conversations, and counts that agree on both
+// sides.
+#include "sim/run/shard.hpp"
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "metrics/aggregator.hpp"
+#include "sim/hub/hub.hpp"
+#include "sim/run/control.hpp"
+#include "sim/scenario/loader.hpp"
+#include "sim/scenario/plan.hpp"
+#include "tests/support/ledger.hpp"
+
+namespace twinstorm::run {
+namespace {
+
+using metrics::ConvergenceOutcome;
+using metrics::ErrorClass;
+using twinstorm::testing::errors_of;
+using twinstorm::testing::expect_ledger_adds_up;
+using twinstorm::testing::Ledger;
+using twinstorm::testing::ledger_of;
+using namespace std::chrono_literals;
+
+constexpr ShardId kShards = 2;
+
+constexpr std::string_view kScenario = R"(
+schema: twinstorm/scenario/1
+name: loopback
+target: embedded
+seed: 11
+fleets:
+  - name: thermostats
+    count: 40
+    reported: {battery: {uniform: [5, 100]}}
+    onDesired: {apply: {delay: 5ms}, report: echo}
+    reconnect: {backoff: {initial: 50ms, max: 200ms}}
+backends:
+  - {name: rollout, do: patchDesired, select: thermostats, patch: {climate: {min: {uniform: [60, 70]}}}}
+  - {name: ops, do: query, sql: "SELECT * FROM devices", pageSize: 15, pages: all}
+phases:
+  - {name: connect, connect: {rate: 400/s}, duration: 300ms}
+  - {name: steady, duration: 1s, STEADY}
+  - {name: settle, duration: 100ms}
+invariants: [noLostUpdates, versionsMonotonic, finalStateMatches]
+limits: {operationTimeout: 5s, convergenceTimeout: 10s}
+)";
+
+/// A hub, its devices registered, and the shards in their threads.
+class ShardTest : public ::testing::Test {
+ protected:
+  void start_run(std::string_view steady) {
+    auto started = hub::Hub::start({});
+    ASSERT_TRUE(started) << started.error().message;
+    hub_ = std::move(*started);
+    std::string text{kScenario};
+    text.replace(text.find("STEADY"), 6, steady);
+    const auto loaded = scenario::load_scenario(text, "loopback.yaml");
+    for (const auto& each : loaded.diagnostics) ADD_FAILURE() << each.path << ": " << each.message;
+    ASSERT_TRUE(loaded.ok());
+    plan_ = make_fleet_plan(scenario::resolve(*loaded.scenario, kShards));
+
+    const auto loopback = boost::asio::ip::address_v4::loopback();
+    auto access = backend::ServiceAccess::from_connection_string(hub_->owner_connection_string());
+    ASSERT_TRUE(access) << access.error().message;
+    link_.emplace(HubLink{"127.0.0.1",
+                          access->host_name(),
+                          {loopback, hub_->ports().mqtt},
+                          {loopback, hub_->ports().http},
+                          std::move(*access)});
+    authority_.emplace(link_->host_name, "group secret");
+    const auto provisioned = provision(*link_, *plan_, *authority_, {});
+    ASSERT_TRUE(provisioned) << provisioned.error().message;
+    EXPECT_EQ(provisioned->created, plan_->scenario.device_count());
+
+    for (ShardId id = 0; id < kShards; ++id) {
+      const Shard::Config config{id,          kShards,      plan_.get(), {link_->mqtt, link_->host_name},
+                                 link_->http, &*authority_, true};
+      shards_.push_back(std::make_unique<Shard>(config, link_->access, clock_));
+    }
+    for (const auto& shard : shards_) threads_.emplace_back([&each = *shard] { each.run(); });
+  }
+  /// Begins the phase now and lets it last as the scenario says.
+  void phase(metrics::PhaseIndex index) {
+    const MonoTime begin = clock_.mono();
+    for (const auto& shard : shards_) shard->begin_phase(index, begin);
+    std::this_thread::sleep_until(begin + plan_->scenario.phases[index].length());
+  }
+  void finish_load() {
+    for (const auto& shard : shards_) shard->finish_load(clock_.mono());
+    std::this_thread::sleep_for(100ms);  // the last arrivals start, and the shards' view of what is open follows
+  }
+  bool until(Nanos patience, const std::function<bool()>& done) const {
+    const MonoTime end = clock_.mono() + patience;
+    while (!done()) {
+      if (clock_.mono() > end) return false;
+      std::this_thread::sleep_for(5ms);
+    }
+    return true;
+  }
+  uint64_t open_work() const {
+    uint64_t sum = 0;
+    for (const auto& shard : shards_) sum += shard->open_work();
+    return sum;
+  }
+  uint32_t online() const {
+    uint32_t sum = 0;
+    for (const auto& shard : shards_) sum += shard->recorder().devices().online;
+    return sum;
+  }
+  void stop_run() {
+    for (const auto& shard : shards_) shard->stop();
+    for (auto& thread : threads_) thread.join();
+    threads_.clear();
+  }
+  ~ShardTest() override {
+    if (!threads_.empty()) stop_run();
+  }
+
+  Ledger ledger(std::string_view stream) const {
+    Ledger sum;
+    for (const auto& shard : shards_) {
+      const auto index = plan_->layout.find_stream(stream);
+      const Ledger part = ledger_of(shard->recorder(), index.value());
+      sum.asked += part.asked;
+      sum.sent += part.sent;
+      sum.acknowledged += part.acknowledged;
+      sum.failed += part.failed;
+      sum.timed_out += part.timed_out;
+      sum.dropped += part.dropped;
+    }
+    return sum;
+  }
+  uint64_t outcome(ConvergenceOutcome which) const {
+    uint64_t sum = 0;
+    for (const auto& shard : shards_) {
+      for (metrics::PhaseIndex p = 0; p < plan_->layout.phases.size(); ++p) {
+        sum += shard->recorder().phase(p).ended[static_cast<size_t>(which)].get();
+      }
+    }
+    return sum;
+  }
+  uint64_t updates_started() const {
+    uint64_t sum = 0;
+    for (const auto& shard : shards_) {
+      for (metrics::PhaseIndex p = 0; p < plan_->layout.phases.size(); ++p) {
+        sum += shard->recorder().phase(p).started.get();
+      }
+    }
+    return sum;
+  }
+  uint64_t updates_ended() const {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < metrics::kConvergenceOutcomeCount; ++i) sum += outcome(static_cast<ConvergenceOutcome>(i));
+    return sum;
+  }
+  /// After the run: every twin of the hub holds what the shards' own models expect.
+  void expect_final_state_matches() {
+    std::vector<DeviceIndex> devices;
+    for (DeviceIndex i = 0; i < plan_->scenario.device_count(); ++i) devices.push_back(i);
+    size_t compared = 0;
+    const auto read = read_twins(
+        *link_, *plan_, devices,
+        [&](size_t i, int status, std::string_view body) {
+          EXPECT_EQ(status, 200);
+          const auto result = shards_[devices[i] % kShards]->oracle().compare(devices[i] / kShards, body);
+          EXPECT_EQ(result.verdict, Oracle::Verdict::matches) << "device " << devices[i] << ": " << result.difference;
+          ++compared;
+        },
+        {});
+    ASSERT_TRUE(read) << read.error().message;
+    EXPECT_EQ(compared, devices.size());
+  }
+
+  SteadyClock clock_;
+  std::unique_ptr<hub::Hub> hub_;
+  std::unique_ptr<const FleetPlan> plan_;
+  std::optional<HubLink> link_;
+  std::optional<device::Authority> authority_;
+  std::vector<std::unique_ptr<Shard>> shards_;
+  std::vector<std::thread> threads_;
+};
+
+TEST_F(ShardTest, EverythingConvergesAndBothSidesCountTheSame) {
+  ASSERT_NO_FATAL_FAILURE(start_run("load: {rollout: 150/s, ops: 10/s, thermostats.getTwin: {concurrency: 4}}"));
+  const auto before = hub_->counts();
+  phase(0);
+  ASSERT_TRUE(until(10s, [&] { return online() == 40; })) << online() << " devices online";
+  phase(1);
+  phase(2);
+  finish_load();
+  ASSERT_TRUE(until(10s, [&] { return open_work() == 0; })) << open_work() << " operations still open";
+  const auto after = hub_->counts();
+  stop_run();
+
+  for (const auto& shard : shards_) expect_ledger_adds_up(shard->recorder(), 0);
+  const Ledger connects = ledger("thermostats.connect");
+  const Ledger reports = ledger("thermostats.report");
+  const Ledger gets = ledger("thermostats.getTwin");
+  const Ledger patches = ledger("rollout");
+  EXPECT_EQ(connects, (Ledger{40, 40, 40, 0, 0, 0}));
+  EXPECT_EQ(patches.acknowledged, patches.asked);
+  EXPECT_NEAR(static_cast<double>(patches.asked), 150, 2);
+  EXPECT_EQ(outcome(ConvergenceOutcome::applied), patches.asked);
+  EXPECT_EQ(updates_started(), patches.asked);
+  EXPECT_EQ(reports.acknowledged, patches.asked + 40);  // an echo each, and every device introduces itself
+  EXPECT_GT(gets.acknowledged, 40u);
+
+  EXPECT_EQ(after.connects_accepted - before.connects_accepted, connects.acknowledged);
+  EXPECT_EQ(after.twin_gets - before.twin_gets, gets.acknowledged);
+  EXPECT_EQ(after.reported_patches - before.reported_patches, reports.acknowledged);
+  EXPECT_EQ(after.desired_patches - before.desired_patches, patches.acknowledged);
+  uint64_t notifications = 0, pages = 0;
+  for (const auto& shard : shards_) {
+    notifications += shard->findings().notifications;
+    pages += shard->findings().query_pages;
+    EXPECT_EQ(shard->findings().versions_went_back, 0u);
+    EXPECT_TRUE(shard->findings().examples.empty());
+  }
+  EXPECT_EQ(notifications, patches.acknowledged);
+  EXPECT_EQ(after.desired_notifications_sent - before.desired_notifications_sent, notifications);
+  const Ledger queries = ledger("ops");
+  EXPECT_EQ(queries.acknowledged, queries.asked);
+  EXPECT_EQ(pages, queries.asked * 3);  // 40 devices, 15 a page
+  EXPECT_EQ(after.queries - before.queries, pages);
+  expect_final_state_matches();
+}
+
+TEST_F(ShardTest, AClosedLoadKeepsItsConcurrencyBesideTheDevicesOwnWork) {
+  ASSERT_NO_FATAL_FAILURE(start_run("load: {thermostats.report: {concurrency: 3}, rollout: 100/s}"));
+  phase(0);
+  ASSERT_TRUE(until(10s, [&] { return online() == 40; }));
+  const MonoTime begin = clock_.mono();
+  for (const auto& shard : shards_) shard->begin_phase(1, begin);
+  // Echoes of the rollout end on the same stream as the load's own reports and must not start more of them.
+  uint64_t worst = 0;
+  for (int i = 0; i < 100; ++i) {
+    std::this_thread::sleep_for(10ms);
+    const Ledger reports = ledger("thermostats.report");
+    worst = std::max(worst, reports.sent - std::min(reports.sent, reports.acknowledged));
+  }
+  EXPECT_LT(worst, 3 + 40u) << "more in flight than three of the load and an echo of each device";
+  finish_load();
+  EXPECT_TRUE(until(10s, [&] { return open_work() == 0; }));
+  stop_run();
+  expect_final_state_matches();
+}
+
+TEST_F(ShardTest, AStormOfLostConnectionsEndsWithEverythingInPlace) {
+  ASSERT_NO_FATAL_FAILURE(start_run("disconnect: {share: 60%, over: 500ms}, load: {rollout: 200/s}"));
+  phase(0);
+  ASSERT_TRUE(until(10s, [&] { return online() == 40; }));
+  phase(1);
+  ASSERT_TRUE(until(20s, [&] { return online() == 40 && open_work() == 0; }))
+      << online() << " online, " << open_work() << " open";
+  finish_load();
+  stop_run();
+  for (const auto& shard : shards_) expect_ledger_adds_up(shard->recorder(), 0);
+  EXPECT_EQ(updates_started(), updates_ended());
+  EXPECT_EQ(outcome(ConvergenceOutcome::lost) + outcome(ConvergenceOutcome::unconverged), 0u);
+  EXPECT_EQ(outcome(ConvergenceOutcome::applied) + outcome(ConvergenceOutcome::superseded), ledger("rollout").asked);
+  EXPECT_GT(ledger("thermostats.connect").acknowledged, 50u);
+  expect_final_state_matches();
+}
+
+TEST_F(ShardTest, AHubThatStopsInTheMiddleEndsTheRunWithoutHanging) {
+  ASSERT_NO_FATAL_FAILURE(start_run("load: {rollout: 150/s, ops: 10/s, thermostats.getTwin: {concurrency: 4}}"));
+  phase(0);
+  ASSERT_TRUE(until(10s, [&] { return online() == 40; }));
+  const MonoTime begin = clock_.mono();
+  for (const auto& shard : shards_) shard->begin_phase(1, begin);
+  std::this_thread::sleep_for(300ms);
+  hub_->stop();
+  std::this_thread::sleep_until(begin + 1s);
+  finish_load();
+  // Nothing answers any more, so everything that is asked ends at once; only accepted updates wait for their deadline.
+  EXPECT_TRUE(until(10s, [&] {
+    uint64_t slots = 0;
+    for (const auto& shard : shards_) slots += shard->open_slots();
+    return open_work() == slots;
+  }));
+  EXPECT_EQ(online(), 0u);
+  const MonoTime stopping = clock_.mono();
+  stop_run();
+  EXPECT_LT(clock_.mono() - stopping, 5s);
+  EXPECT_EQ(updates_started(), updates_ended());
+  EXPECT_GT(errors_of(shards_[0]->recorder(), *plan_->layout.find_stream("rollout"), ErrorClass::refused), 0u);
+  for (const auto& shard : shards_) {
+    uint64_t in_flight = 0;  // connection attempts under way when the shard stopped
+    for (metrics::StreamIndex stream = 0; stream < plan_->layout.streams.size(); ++stream) {
+      in_flight += ledger_of(shard->recorder(), stream).in_flight();
+    }
+    expect_ledger_adds_up(shard->recorder(), in_flight);
+  }
+}
+
+}  // namespace
+}  // namespace twinstorm::run
