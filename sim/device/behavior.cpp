@@ -24,11 +24,14 @@ std::string Authority::device_key(std::string_view device_id) const {
 }
 
 void Authority::append_token(std::string& out, std::string_view device_id, WallTime now) const {
-  const auto key = protocol::derive_device_key(group_key_, device_id);
+  append_token(out, device_id, bytes_of(protocol::derive_device_key(group_key_, device_id)), now);
+}
+
+void Authority::append_token(std::string& out, std::string_view device_id, std::string_view key, WallTime now) const {
   std::string resource = host_name_;
   resource += "/devices/";
   resource += device_id;
-  out += protocol::make_sas_token(resource, bytes_of(key), unix_seconds(now + token_lifetime_));
+  out += protocol::make_sas_token(resource, key, unix_seconds(now + token_lifetime_));
 }
 
 }  // namespace twinstorm::device

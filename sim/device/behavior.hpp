@@ -45,11 +45,18 @@ struct TelemetryBehavior {
   uint32_t size = 256;  ///< payload bytes
 };
 
+/// A device that was registered by somebody else.
+struct KnownIdentity {
+  std::string id;
+  std::string key;  ///< decoded bytes
+};
+
 struct FleetBehavior {
   std::string name;
   uint32_t first = 0;  ///< index in the run of the fleet's first device
   uint32_t count = 0;
   std::function<void(std::string& out, uint32_t index_in_fleet)> append_device_id;
+  std::vector<KnownIdentity> identities;  ///< by index in the fleet; empty: keys come from the Authority
   std::vector<Listener> listeners;
   Renderer reported;  ///< empty: nothing; what a device reports when it is first online and when a report is due
   TelemetryBehavior telemetry;
@@ -70,6 +77,8 @@ class Authority {
   /// base64, as it is registered.
   std::string device_key(std::string_view device_id) const;
   void append_token(std::string& out, std::string_view device_id, WallTime now) const;
+  /// For a device with a key of its own (decoded bytes).
+  void append_token(std::string& out, std::string_view device_id, std::string_view key, WallTime now) const;
   const std::string& host_name() const { return host_name_; }
   Nanos token_lifetime() const { return token_lifetime_; }
 

@@ -188,7 +188,12 @@ void DevicePool::identify(LocalDevice device, transport::Identity& identity) {
                                                         .api_version = std::string{protocol::kApiVersion},
                                                         .model_id = {},
                                                         .device_client_type = "twinstorm"});
-  config_.authority->append_token(identity.password, identity.client_id, clock_.wall());
+  const auto& known = fleet(device).identities;
+  if (known.empty()) {
+    config_.authority->append_token(identity.password, identity.client_id, clock_.wall());
+  } else {
+    config_.authority->append_token(identity.password, identity.client_id, known[index_in_fleet(device)].key, clock_.wall());
+  }
   identity.keep_alive_seconds = static_cast<uint16_t>(fleet(device).keep_alive / std::chrono::seconds{1});
 }
 

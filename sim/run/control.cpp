@@ -146,19 +146,10 @@ Error refusal(const HubLink& hub, int status, std::string_view body) {
                     fmt::format("the hub at {} answered HTTP {}: {}", at(hub, hub.http.port()), status, said(body)));
 }
 
-DeviceIndex first_of(size_t batch) { return static_cast<DeviceIndex>(batch * kBulk); }
-
-std::string device_id(const FleetPlan& plan, DeviceIndex device) {
-  const auto& spec = plan.scenario.fleets[plan.fleet_of(device)];
-  std::string id;
-  spec.append_device_id(id, device - spec.first);
-  return id;
-}
-
 std::string device_entry(const FleetPlan& plan, const device::Authority& authority, DeviceIndex device) {
   const auto& spec = plan.scenario.fleets[plan.fleet_of(device)];
   const uint32_t index = device - spec.first;
-  const std::string id = device_id(plan, device);
+  const std::string id = plan.device_id(device);
   const std::string key = authority.device_key(id);
   std::string tags;
   if (!spec.tags.empty()) {
@@ -179,7 +170,7 @@ bool is_already_exists(const nlohmann::json& entry) {
 /// Whether a device that existed before carries the key this run derives for it. Keys of others are never overwritten.
 Result<void> check_key(const HubLink& hub, const FleetPlan& plan, const device::Authority& authority,
                        DeviceIndex device) {
-  const auto id = device_id(plan, device);
+  const auto id = plan.device_id(device);
   const auto answer = control_get(hub, protocol::service_target::device(id));
   if (!answer) return answer.error();
   if (answer->status != 200) return refusal(hub, answer->status, answer->body);
@@ -226,10 +217,17 @@ Result<void> check_mqtt_port(const HubLink& hub) {
 
 Result<Provisioned> provision(const HubLink& hub, const FleetPlan& plan, const device::Authority& authority,
                               const Progress& progress) {
-  const uint32_t total = plan.scenario.device_count();
-  const size_t batches = (total + kBulk - 1) / kBulk;
-  std::vector<int> attempts(batches);
   Provisioned result;
+  std::vector<DeviceIndex> devices, known;
+  for (DeviceIndex device = 0; device < plan.scenario.device_count(); ++device) {
+    (plan.registered_before(device) ? known : devices).push_back(device);
+  }
+  const size_t batches = (devices.size() + kBulk - 1) / kBulk;
+  const auto batch_of = [&](size_t i) {
+    const size_t first = i * kBulk;
+    return std::span{devices}.subspan(first, std::min(kBulk, devices.size() - first));
+  };
+  std::vector<int> attempts(batches);
   std::optional<Error> error;
   uint64_t done = 0;
 
@@ -238,7 +236,7 @@ Result<Provisioned> provision(const HubLink& hub, const FleetPlan& plan, const d
       batches,
       [&](size_t i) {
         std::string body = "[";
-        for (DeviceIndex device = first_of(i); device < std::min<size_t>(total, first_of(i + 1)); ++device) {
+        for (const DeviceIndex device : batch_of(i)) {
           if (body.size() > 1) body += ',';
           body += device_entry(plan, authority, device);
         }
@@ -247,7 +245,6 @@ Result<Provisioned> provision(const HubLink& hub, const FleetPlan& plan, const d
       [&](size_t i, int status, std::string_view body) {
         if (error) return Nanos{0};
         if (status == 429 && ++attempts[i] <= kAttemptsMax) return kThrottleWait;
-        const DeviceIndex first = first_of(i), last = std::min<DeviceIndex>(total, first_of(i + 1));
         size_t existing = 0;
         // A bulk request is carried out entry by entry: those it names were registered before, the others are now.
         const auto json = status == 400 ? nlohmann::json::parse(body, nullptr, false) : nlohmann::json{};
@@ -255,8 +252,8 @@ Result<Provisioned> provision(const HubLink& hub, const FleetPlan& plan, const d
           for (const auto& entry : json["errors"]) {
             if (!entry.is_object() || !is_already_exists(entry)) continue;
             const auto id = entry.value("deviceId", "");
-            for (DeviceIndex device = first; device < last; ++device) {
-              if (id == device_id(plan, device)) result.existing.push_back(device), ++existing;
+            for (const DeviceIndex device : batch_of(i)) {
+              if (id == plan.device_id(device)) result.existing.push_back(device), ++existing;
             }
           }
           if (existing != json["errors"].size()) existing = 0;
@@ -265,15 +262,30 @@ Result<Provisioned> provision(const HubLink& hub, const FleetPlan& plan, const d
           error = refusal(hub, status, body);
           return Nanos{0};
         }
-        result.created += last - first - existing;
-        done += last - first;
-        if (progress) progress(done, total);
+        result.created += batch_of(i).size() - existing;
+        done += batch_of(i).size();
+        if (progress) progress(done, devices.size());
         return Nanos{0};
       });
   if (error) return *error;
   if (!result.existing.empty()) {
     if (const auto ours = check_key(hub, plan, authority, result.existing.front()); !ours) return ours.error();
   }
+  const auto read = read_twins(
+      hub, plan, known,
+      [&](size_t i, int status, std::string_view body) {
+        if (status != 200 && !error) {
+          error = status == 404
+                      ? make_error(ErrorCode::not_found,
+                                   fmt::format("device \"{}\" of connectionStrings is not registered at the hub",
+                                               plan.device_id(known[i])))
+                      : refusal(hub, status, body);
+        }
+      },
+      progress);
+  if (!read) return read.error();
+  if (error) return *error;
+  result.existing.insert(result.existing.end(), known.begin(), known.end());
   return result;
 }
 
@@ -287,7 +299,7 @@ Result<void> read_twins(const HubLink& hub, const FleetPlan& plan, const std::ve
   batch.run(
       devices.size(),
       [&](size_t i) {
-        return Batch::Job{"GET", protocol::service_target::twin(device_id(plan, devices[i])), {}};
+        return Batch::Job{"GET", protocol::service_target::twin(plan.device_id(devices[i])), {}};
       },
       [&](size_t i, int status, std::string_view body) {
         if (status == 429 && ++attempts[i] < kAttemptsMax) return kThrottleWait;

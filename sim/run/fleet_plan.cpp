@@ -1,5 +1,15 @@
 #include "sim/run/fleet_plan.hpp"
 
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+#include <fmt/format.h>
+
+#include "sim/protocol/connection_string.hpp"
+#include "sim/protocol/encoding.hpp"
+
 namespace twinstorm::run {
 namespace {
 
@@ -30,7 +40,60 @@ uint32_t FleetPlan::fleet_of(DeviceIndex device) const {
   return 0;
 }
 
-std::unique_ptr<const FleetPlan> make_fleet_plan(scenario::Scenario resolved) {
+void FleetPlan::append_device_id(DeviceIndex device, std::string& out) const {
+  const auto& fleet = fleets[fleet_of(device)];
+  fleet.append_device_id(out, device - fleet.first);
+}
+
+std::string FleetPlan::device_id(DeviceIndex device) const {
+  std::string id;
+  append_device_id(device, id);
+  return id;
+}
+
+Result<Identities> read_identities(const scenario::Scenario& scenario) {
+  Identities all(scenario.fleets.size());
+  for (size_t i = 0; i < scenario.fleets.size(); ++i) {
+    const auto& fleet = scenario.fleets[i];
+    const auto& source = fleet.connection_strings;
+    if (source.empty()) continue;
+    const auto fail = [&](const std::string& what) {
+      return make_error(ErrorCode::invalid_argument,
+                        fmt::format("fleet \"{}\": connectionStrings: {}", fleet.name, what));
+    };
+    std::stringstream text;
+    if (source.starts_with("env:")) {
+      const char* value = std::getenv(source.substr(4).c_str());
+      if (value == nullptr) return fail(fmt::format("the environment variable {} is not set", source.substr(4)));
+      text << value;
+    } else {
+      std::ifstream file{source};
+      if (!file) return fail(fmt::format("cannot read {}: {}", source, std::strerror(errno)));
+      text << file.rdbuf();
+    }
+    std::string line;
+    for (int number = 1; all[i].size() < fleet.count && std::getline(text, line); ++number) {
+      while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
+      if (line.empty() || line.front() == '#') continue;
+      const auto parsed = protocol::parse_connection_string(line);
+      const auto key =
+          parsed ? protocol::base64_decode(parsed->shared_access_key) : Result<std::string>{parsed.error()};
+      if (!key) return fail(fmt::format("{} line {}: {}", source, number, key.error().message));
+      if (parsed->device_id.empty() || key->empty()) {
+        return fail(
+            fmt::format("{} line {}: a device connection string has DeviceId and SharedAccessKey", source, number));
+      }
+      all[i].push_back({parsed->device_id, *key});
+    }
+    if (all[i].size() < fleet.count) {
+      return fail(fmt::format("{} has {} connection strings and the fleet wants {} devices", source, all[i].size(),
+                              fleet.count));
+    }
+  }
+  return all;
+}
+
+std::unique_ptr<const FleetPlan> make_fleet_plan(scenario::Scenario resolved, Identities identities) {
   auto plan = std::make_unique<FleetPlan>();
   plan->scenario = std::move(resolved);
   const auto& scenario = plan->scenario;
@@ -41,7 +104,16 @@ std::unique_ptr<const FleetPlan> make_fleet_plan(scenario::Scenario resolved) {
     to.name = from.name;
     to.first = from.first;
     to.count = from.count;
-    to.append_device_id = [pattern = from.device_id](std::string& out, uint32_t index) { pattern.append(out, index); };
+    if (i < identities.size() && !identities[i].empty()) {
+      to.identities = std::move(identities[i]);
+      auto ids = std::make_shared<std::vector<std::string>>();
+      for (const auto& known : to.identities) ids->push_back(known.id);
+      to.append_device_id = [ids](std::string& out, uint32_t index) { out += (*ids)[index]; };
+    } else {
+      to.append_device_id = [pattern = from.device_id](std::string& out, uint32_t index) {
+        pattern.append(out, index);
+      };
+    }
     for (const auto& each : from.on_desired) to.listeners.push_back(listener(each));
     to.reported = renderer(from.reported);
     to.telemetry = {from.telemetry.every, from.telemetry.jitter, static_cast<uint32_t>(from.telemetry.size)};

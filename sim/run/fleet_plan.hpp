@@ -20,8 +20,18 @@ struct FleetPlan {
 
   /// The fleet that holds a device of the run.
   uint32_t fleet_of(DeviceIndex device) const;
+  void append_device_id(DeviceIndex device, std::string& out) const;
+  std::string device_id(DeviceIndex device) const;
+  /// Registered by somebody else: the run uses it and never registers it.
+  bool registered_before(DeviceIndex device) const { return !fleets[fleet_of(device)].identities.empty(); }
 };
 
-std::unique_ptr<const FleetPlan> make_fleet_plan(scenario::Scenario resolved);
+/// Identities of the fleets that name connection strings, by fleet; empty for the others.
+using Identities = std::vector<std::vector<device::KnownIdentity>>;
+/// Reads the files and environment variables that `connectionStrings` of the fleets name. Errors say which line of
+/// which source is wrong and never repeat a key.
+Result<Identities> read_identities(const scenario::Scenario& scenario);
+
+std::unique_ptr<const FleetPlan> make_fleet_plan(scenario::Scenario resolved, Identities identities = {});
 
 }  // namespace twinstorm::run

@@ -69,7 +69,9 @@ class Run {
   // ------------------------------------------------------------------------------------------------------------
   Result<void> prepare() {
     started_wall_ = clock_.wall();
-    plan_ = make_fleet_plan(options_.scenario);
+    auto identities = read_identities(options_.scenario);
+    if (!identities) return identities.error();
+    plan_ = make_fleet_plan(options_.scenario, std::move(*identities));
     const auto cost = scenario::make_plan(options_.scenario, options_.shards).cost;
     if (const auto ok = ensure_descriptors(cost.descriptors); !ok) return ok.error();
     if (const auto ok = check_output_folder(options_.folder); !ok) return ok.error();

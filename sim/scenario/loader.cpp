@@ -270,6 +270,7 @@ class Loader {
 
     fleet.device_id_pattern = section.text("deviceId").value_or(fleet.device_id_pattern);
     read_device_id(section, fleet);
+    read_connection_strings(section, fleet);
     read_connection(section);
     fleet.tags = read_template(section, "tags", "tags");
     fleet.reported = read_template(section, "reported", "reported properties");
@@ -327,6 +328,27 @@ class Loader {
                        "letters, digits and - : . + % _ # * ? ! ( ) , = @ ; $ '");
     } else if (last.empty() || last.size() > kMaxDeviceIdBytes) {
       section.complain("deviceId", fmt::format("a device id of {} characters", last.size()), "1 to 128 characters");
+    }
+  }
+
+  /// Devices that exist already bring their identities along.
+  void read_connection_strings(const Section& section, Fleet& fleet) {
+    const auto text = section.text("connectionStrings");
+    if (!text) return;
+    fleet.connection_strings = *text;
+    if (text->find("SharedAccess") != std::string::npos) {
+      section.complain("connectionStrings", "a key does not belong in a scenario",
+                       "name a file with one connection string a line, or env:NAME");
+    }
+    if (section.has("deviceId")) {
+      section.complain("deviceId", "the connection strings name the devices", "leave deviceId out");
+    }
+    if (section.has("tags")) {
+      section.complain("tags", "tags are given when a device is registered, and these devices are", "leave tags out");
+    }
+    if (s_.target.kind == Target::Kind::embedded) {
+      section.complain("connectionStrings", "the embedded hub starts without devices",
+                       "use target: {readyFile: ...} or {connectionString: ...}");
     }
   }
 

@@ -405,10 +405,10 @@ void append_target(std::string& out, const Target& target) {
 void append_fleet(std::string& out, const Fleet& fleet) {
   const auto duration = [](Nanos v) { return detail::exact_duration(v); };
   out += fmt::format(
-      "  - name: {}\n    count: {}\n    deviceId: {}\n    transport: {}\n    engine: native\n    tls: {}\n    auth: "
-      "{}\n",
-      word(fleet.name), fleet.count, detail::quoted(fleet.device_id_pattern), to_string(fleet.transport), fleet.tls,
-      to_string(fleet.auth));
+      "  - name: {}\n    count: {}\n    {}: {}\n    transport: {}\n    engine: native\n    tls: {}\n    auth: {}\n",
+      word(fleet.name), fleet.count, fleet.connection_strings.empty() ? "deviceId" : "connectionStrings",
+      detail::quoted(fleet.connection_strings.empty() ? fleet.device_id_pattern : fleet.connection_strings),
+      to_string(fleet.transport), fleet.tls, to_string(fleet.auth));
   if (!fleet.tags.empty()) out += fmt::format("    tags: {}\n", fleet.tags.source());
   if (!fleet.reported.empty()) out += fmt::format("    reported: {}\n", fleet.reported.source());
   if (!fleet.on_desired.empty()) out += "    onDesired:\n";

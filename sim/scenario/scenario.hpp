@@ -88,6 +88,9 @@ struct Fleet {
   DeviceIndex first = 0;  ///< index of its first device in the run; fleets follow each other in the order of the file
   std::string device_id_pattern = "{fleet}-{index:05}";
   TextPattern device_id;  ///< compiled `device_id_pattern`
+  /// Devices that are registered already: `env:NAME` or a file, one device connection string a line, read only by the
+  /// runner. Empty: the run registers devices named by the pattern, with keys of its own making.
+  std::string connection_strings;
   TransportKind transport = TransportKind::mqtt;
   AuthKind auth = AuthKind::sas;
   bool tls = false;

@@ -6,6 +6,9 @@
 #include <nlohmann/json.hpp>
 #include <sys/mount.h>
 
+#include "sim/protocol/connection_string.hpp"
+#include "sim/protocol/encoding.hpp"
+#include "sim/protocol/sas.hpp"
 #include "tests/support/process.hpp"
 
 namespace twinstorm::testing {
@@ -164,6 +167,44 @@ TEST(Run, AHubOfItsOwnServesTwoRunsWithTheSameDevices) {
   }
   hub.process.signal(SIGTERM);
   EXPECT_EQ(hub.process.wait(), 0);
+}
+
+TEST(Run, DevicesConnectWithTheirOwnConnectionStrings) {
+  OwnHub hub;
+  TemporaryFolder folder;
+  const auto strings = folder.path() / "devices.txt";
+  const std::string host = hub.address["hostName"], key = protocol::base64_encode("the key of a device");
+  std::string lines = "# one device connection string a line\n";
+  for (const char* id : {"boiler", "pump#7"})
+    lines += "HostName=" + host + ";DeviceId=" + id + ";SharedAccessKey=" + key + "\n";
+  write_file(strings, lines);
+  const std::vector<std::string> overrides{"--set", "target={readyFile: '" + hub.ready.string() + "'}", "--set",
+                                           "fleets[0]={name: thermostats, count: 2, connectionStrings: '" +
+                                               strings.string() + "', reported: {a: 1}, onDesired: {report: echo}}"};
+
+  Process unknown{short_run(folder.path() / "unknown", overrides)};
+  EXPECT_EQ(unknown.wait(), 3);
+  EXPECT_NE(unknown.err().find("of connectionStrings is not registered"), std::string::npos) << unknown.err();
+
+  // Registered by somebody else, as far as the tool is concerned.
+  const auto owner = protocol::parse_connection_string(hub.address["ownerConnectionString"].get<std::string>()).value();
+  const auto token = protocol::make_sas_token(host, protocol::base64_decode(owner.shared_access_key).value(),
+                                              4'000'000'000, owner.shared_access_key_name);
+  const json symmetric{{"primaryKey", key}, {"secondaryKey", key}};
+  for (const char* id : {"boiler", "pump%237"}) {
+    const json device{{"deviceId", id == std::string{"boiler"} ? "boiler" : "pump#7"},
+                      {"status", "enabled"},
+                      {"authentication", {{"type", "sas"}, {"symmetricKey", symmetric}}}};
+    http_request(hub.address["httpPort"], "PUT", "/devices/" + std::string{id} + "?api-version=2021-04-12", token,
+                 device.dump());
+  }
+  Process run{short_run(folder.path() / "run", overrides)};
+  ASSERT_EQ(run.wait(), 0) << run.err() << run.out();
+  const auto record = summary(folder.path() / "run");
+  EXPECT_EQ(record["devices"]["connected"], 2);
+  EXPECT_EQ(record["convergence"]["applied"], 200);
+  EXPECT_EQ(run.out().find(key), std::string::npos);
+  EXPECT_EQ(read_file(folder.path() / "run" / "resolved.yaml").find(key), std::string::npos);
 }
 
 TEST(Run, KillingTheHubInTheMiddleEndsWithAVerdictAndAReport) {

@@ -108,7 +108,8 @@ void write_file(const std::filesystem::path& file, const std::string& content) {
   std::ofstream{file, std::ios::binary | std::ios::trunc} << content;
 }
 
-std::string http_get(uint16_t port, const std::string& path) {
+std::string http_request(uint16_t port, const std::string& method, const std::string& target,
+                         const std::string& authorization, const std::string& body) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address{};
   address.sin_family = AF_INET;
@@ -116,7 +117,11 @@ std::string http_get(uint16_t port, const std::string& path) {
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   std::string answer;
   if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
-    const std::string request = "GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    std::string request = method + " " + target + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+    if (!authorization.empty()) request += "Authorization: " + authorization + "\r\n";
+    if (!body.empty())
+      request += "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";
+    request += "\r\n" + body;
     if (send(fd, request.data(), request.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(request.size())) {
       char buffer[65536];
       for (ssize_t got = 0; (got = recv(fd, buffer, sizeof buffer, 0)) > 0;)
@@ -124,8 +129,8 @@ std::string http_get(uint16_t port, const std::string& path) {
     }
   }
   close(fd);
-  const auto body = answer.find("\r\n\r\n");
-  return body == std::string::npos ? std::string{} : answer.substr(body + 4);
+  const auto end = answer.find("\r\n\r\n");
+  return end == std::string::npos ? std::string{} : answer.substr(end + 4);
 }
 
 }  // namespace twinstorm::testing

@@ -52,7 +52,9 @@ class Process {
 
 std::string read_file(const std::filesystem::path& file);
 void write_file(const std::filesystem::path& file, const std::string& content);
-/// The body of `GET path` from 127.0.0.1; empty when there is no answer.
-std::string http_get(uint16_t port, const std::string& path);
+/// The body of the answer to one request to 127.0.0.1; empty when there is none. `authorization` may be empty.
+std::string http_request(uint16_t port, const std::string& method, const std::string& target,
+                         const std::string& authorization = {}, const std::string& body = {});
+inline std::string http_get(uint16_t port, const std::string& target) { return http_request(port, "GET", target); }
 
 }  // namespace twinstorm::testing

@@ -16,7 +16,7 @@ const std::vector<KeySet>& key_table() {
       {"target", {"embedded", "connectionString", "readyFile", "mqttPort", "httpPort"}},
       {"target.embedded", {"threads"}},
       {"fleets[]",
-       {"name", "count", "deviceId", "transport", "engine", "tls", "auth", "tags", "reported", "onDesired", "telemetry",
+       {"name", "count", "deviceId", "connectionStrings", "transport", "engine", "tls", "auth", "tags", "reported", "onDesired", "telemetry",
         "reconnect", "keepAlive", "timeout"}},
       {"fleets[].onDesired[]", {"path", "apply", "report"}},
       {"fleets[].onDesired[].apply", {"delay", "failure"}},
