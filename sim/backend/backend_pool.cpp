@@ -89,7 +89,7 @@ void BackendPool::start(uint32_t backend, metrics::PhaseIndex phase, MonoTime du
   if (index == kNone) {
     recorder_.dropped(behavior.stream, phase, ErrorClass::backlog_full);
     if (changes_desired(behavior.op)) observer_.on_patch_failed(follow, device, {}, false);
-    if (on_operation_ended) on_operation_ended(behavior.stream);
+    if (on_operation_ended) on_operation_ended(behavior.stream, phase);
     return;
   }
   auto& operation = operations_[index];
@@ -98,12 +98,14 @@ void BackendPool::start(uint32_t backend, metrics::PhaseIndex phase, MonoTime du
   operation.backend = backend;
   operation.device = device;
   operation.phase = static_cast<uint16_t>(phase);
+  // The generator's own lateness ends here; a wait for a connection is the hub's.
+  recorder_.schedule_lag(phase, clock_.mono() - due);
 
   if (behavior.op == OpKind::query) {
     if (!submit_query(index, {})) end(index, OpOutcome::dropped, ErrorClass::backlog_full, false);
     return;
   }
-  Rng rng{config_.seed, behavior.name, n};
+  Rng rng{config_.seed, behavior.name, (uint64_t{phase} << 48) + n};
   body_.clear();
   if (behavior.op != OpKind::backend_get_twin) {
     body_ += '{';
@@ -171,7 +173,6 @@ void BackendPool::on_http_sent(uint64_t tag, MonoTime at) {
   operation.sent = at;
   const auto& behavior = *config_.backends[operation.backend];
   recorder_.sent(behavior.stream, operation.phase);
-  recorder_.schedule_lag(operation.phase, at - operation.due);
   if (changes_desired(behavior.op)) observer_.on_patch_sent(operation.follow, at);
 }
 
@@ -215,8 +216,10 @@ void BackendPool::on_http_failed(uint64_t tag, HttpFailure failure) {
   const auto index = static_cast<uint32_t>(tag);
   switch (failure) {
     case HttpFailure::not_sent:
-      return end(index, operations_[index].was_sent ? OpOutcome::failed : OpOutcome::dropped,
-                 ErrorClass::deadline_passed, false);
+      // All connections were waiting for the hub until the deadline: the hub was too slow, not the generator. Nothing
+      // of it was sent, so its fate is known.
+      if (!operations_[index].was_sent) on_http_sent(tag, clock_.mono());
+      return end(index, OpOutcome::timed_out, ErrorClass::timeout, false);
     case HttpFailure::refused: {
       // It reached the point of being sent and the hub would not have it: that is the hub's failure, not the
       // generator's.
@@ -256,8 +259,9 @@ void BackendPool::end(uint32_t index, OpOutcome outcome, ErrorClass error, bool 
                               operation.desired ? *operation.desired : std::string_view{}, unknown);
   }
   io_.blocks.give_back(std::move(operation.desired));
+  const metrics::PhaseIndex phase = operation.phase;
   operations_.release(index);
-  if (on_operation_ended) on_operation_ended(behavior.stream);
+  if (on_operation_ended) on_operation_ended(behavior.stream, phase);
 }
 
 void BackendPool::remember_etag(uint32_t backend, uint32_t device, std::string_view body) {

@@ -72,7 +72,8 @@ class BackendPool final : private HttpEvents {
   ~BackendPool();
 
   /// One arrival, counted by the caller as asked. `device` is the shard's number of the device and `device_id` its name
-  /// (both unused by query). Randomness depends only on the seed, the back end and `n`.
+  /// (both unused by query). Randomness depends only on the seed, the back end,
+  /// the phase and `n`.
   void start(uint32_t backend, metrics::PhaseIndex phase, MonoTime due, uint64_t n, uint32_t device,
              std::string_view device_id, FollowId follow);
   void on_timer(uint32_t timer);
@@ -84,7 +85,7 @@ class BackendPool final : private HttpEvents {
   uint64_t tags_with_desired() const { return tags_with_desired_; }
 
   /// Called when an operation of `stream` ends, however: for closed-model loads.
-  std::function<void(metrics::StreamIndex)> on_operation_ended;
+  std::function<void(metrics::StreamIndex, metrics::PhaseIndex)> on_operation_ended;
 
  private:
   struct Operation {

@@ -133,6 +133,11 @@ DevicePool::DevicePool(Config config, net::ShardIo& io, TimerWheel& wheel, uint3
 
 DevicePool::~DevicePool() = default;
 
+uint32_t DevicePool::connects_open() const {
+  return static_cast<uint32_t>(
+      std::count_if(hot_.begin(), hot_.end(), [](const Hot& hot) { return hot.connect_counted; }));
+}
+
 void DevicePool::append_device_id(LocalDevice device, std::string& out) const {
   fleet(device).append_device_id(out, index_in_fleet(device));
 }
@@ -174,6 +179,7 @@ void DevicePool::start_connect(LocalDevice device, metrics::PhaseIndex phase, Mo
   hot.connect_sent_us = static_cast<uint32_t>(std::max<int64_t>(0, (now - due) / std::chrono::microseconds{1}));
   hot.connect_phase = static_cast<uint16_t>(phase);
   hot.connect_counted = true;
+  recorder_.schedule_lag(phase, now - due);
   recorder_.sent(behavior.connect_stream, phase);
   set_state(device, DeviceState::connecting);
   wheel_.arm(life_timers_ + device, now + behavior.timeout);
@@ -192,7 +198,8 @@ void DevicePool::identify(LocalDevice device, transport::Identity& identity) {
   if (known.empty()) {
     config_.authority->append_token(identity.password, identity.client_id, clock_.wall());
   } else {
-    config_.authority->append_token(identity.password, identity.client_id, known[index_in_fleet(device)].key, clock_.wall());
+    config_.authority->append_token(identity.password, identity.client_id, known[index_in_fleet(device)].key,
+                                    clock_.wall());
   }
   identity.keep_alive_seconds = static_cast<uint16_t>(fleet(device).keep_alive / std::chrono::seconds{1});
 }
@@ -433,7 +440,7 @@ uint32_t DevicePool::new_request(LocalDevice device, RequestKind kind, metrics::
   const uint32_t index = requests_.take();
   if (index == kNone) {
     recorder_.dropped(stream, phase, ErrorClass::backlog_full);
-    ended(stream, scheduled);
+    ended(stream, phase, scheduled);
     return kNone;
   }
   auto& request = requests_[index];
@@ -506,7 +513,7 @@ void DevicePool::unlink_request(uint32_t index) {
 
 void DevicePool::drop_offline(metrics::StreamIndex stream, metrics::PhaseIndex phase, bool scheduled) {
   recorder_.dropped(stream, phase, ErrorClass::device_offline);
-  ended(stream, scheduled);
+  ended(stream, phase, scheduled);
 }
 
 void DevicePool::drop_request(uint32_t index, ErrorClass error) {
@@ -514,10 +521,11 @@ void DevicePool::drop_request(uint32_t index, ErrorClass error) {
   const auto kind = requests_[index].kind;
   const auto task = requests_[index].task;
   const bool scheduled = requests_[index].scheduled;
-  recorder_.dropped(stream, requests_[index].phase, error);
+  const metrics::PhaseIndex phase = requests_[index].phase;
+  recorder_.dropped(stream, phase, error);
   unlink_request(index);
   if (kind == RequestKind::task_report) abandon_task(task);
-  ended(stream, scheduled);
+  ended(stream, phase, scheduled);
 }
 
 void DevicePool::end_request(uint32_t index, OpOutcome outcome, ErrorClass error) {
@@ -543,11 +551,16 @@ void DevicePool::end_request(uint32_t index, OpOutcome outcome, ErrorClass error
   const uint32_t task = request.kind == RequestKind::task_report ? request.task : kNone;
   const LocalDevice device = request.device;
   const bool scheduled = request.scheduled;
+  const metrics::PhaseIndex phase = request.phase;
+  if (request.kind == RequestKind::telemetry && outcome == OpOutcome::timed_out) {
+    // A PUBACK that never comes must not block the window of the session for ever.
+    hot_[device].link->forget_telemetry(static_cast<uint16_t>(request.id));
+  }
   unlink_request(index);
   if (task != kNone && outcome != OpOutcome::acknowledged && tasks_.taken(task) && tasks_[task].device == device) {
     abandon_task(task);
   }
-  ended(stream, scheduled);
+  ended(stream, phase, scheduled);
 }
 
 void DevicePool::get_twin(LocalDevice device, metrics::PhaseIndex phase, MonoTime due) {

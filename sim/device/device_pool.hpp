@@ -102,12 +102,14 @@ class DevicePool final : private transport::TransportEvents {
   uint32_t size() const { return static_cast<uint32_t>(hot_.size()); }
   uint32_t requests_open() const { return requests_.used(); }
   uint32_t tasks_open() const { return tasks_.used(); }
+  /// Connection attempts counted as sent and not ended.
+  uint32_t connects_open() const;
   void append_device_id(LocalDevice device, std::string& out) const;
   DeviceIndex index(LocalDevice device) const { return config_.devices[device]; }
 
   /// Called when a scheduled request of `stream` ends, however: for closed-model loads. Not for what devices start by
   /// themselves (fetches, reports of changes, periodic telemetry).
-  std::function<void(metrics::StreamIndex)> on_request_ended;
+  std::function<void(metrics::StreamIndex, metrics::PhaseIndex)> on_request_ended;
 
  private:
   static constexpr uint32_t kNone = Slab<int>::kNone;
@@ -189,8 +191,8 @@ class DevicePool final : private transport::TransportEvents {
   /// Drops and returns kNone when the slab is full.
   uint32_t new_request(LocalDevice device, RequestKind kind, metrics::StreamIndex stream, metrics::PhaseIndex phase,
                        MonoTime due, bool scheduled);
-  void ended(metrics::StreamIndex stream, bool scheduled) const {
-    if (scheduled && on_request_ended) on_request_ended(stream);
+  void ended(metrics::StreamIndex stream, metrics::PhaseIndex phase, bool scheduled) const {
+    if (scheduled && on_request_ended) on_request_ended(stream, phase);
   }
   uint32_t find_telemetry(LocalDevice device, uint16_t message);
   void send_request(uint32_t request, std::string_view body);

@@ -17,7 +17,8 @@ constexpr uint32_t kConnections = 8;
 constexpr uint32_t kWindow = 32;  // requests given to the client at a time
 constexpr size_t kBulk = 100;     // devices a request: the documented maximum
 constexpr int kAttemptsMax = 5;
-constexpr Nanos kTimeout = std::chrono::seconds{30};
+constexpr Nanos kTimeout = std::chrono::seconds{10};
+constexpr uint32_t kGiveUp = 8;                            // requests in a row without an answer: the hub is not there
 constexpr Nanos kThrottleWait = std::chrono::seconds{10};  // what the service's 429 asks for
 
 const SteadyClock kClock;
@@ -57,11 +58,17 @@ class Batch final : private backend::HttpEvents {
   void run(size_t count, const std::function<Job(size_t)>& make,
            const std::function<Nanos(size_t, int, std::string_view)>& done) {
     done_ = &done;
+    ended_.assign(count, false);
+    unanswered_ = 0;
     std::vector<std::pair<MonoTime, size_t>> again;
     size_t next = 0;
     finished_ = 0;
     while (finished_ < count) {
       const MonoTime now = kClock.mono();
+      if (unanswered_ >= kGiveUp || (hub_.cancelled && hub_.cancelled())) {
+        give_up(count, done);
+        return;
+      }
       wheel_.advance(now, [&](TimerWheel::TimerId id) { client_.on_timer(id); });
       for (auto& job : retry_) again.push_back(job);
       retry_.clear();
@@ -95,11 +102,21 @@ class Batch final : private backend::HttpEvents {
     client_.submit(index, kClock.mono() + kTimeout, job.method, job.target, used, job.body);
   }
   void finish(uint64_t tag, int status, std::string_view body) {
+    unanswered_ = status == 0 ? unanswered_ + 1 : 0;
+    if (status == 0) reason_ = body;
     const Nanos wait = (*done_)(tag, status, body);
     if (wait > Nanos{0}) {
       retry_.emplace_back(kClock.mono() + wait, tag);
     } else {
       ++finished_;
+      ended_[tag] = true;
+    }
+  }
+  /// Every job that has not ended gets no answer.
+  void give_up(size_t count, const std::function<Nanos(size_t, int, std::string_view)>& done) {
+    client_.close();
+    for (size_t i = 0; i < count; ++i) {
+      if (!ended_[i]) done(i, 0, unanswered_ >= kGiveUp ? reason_ : "interrupted");
     }
   }
   void on_http_sent(uint64_t, MonoTime) override {}
@@ -117,6 +134,9 @@ class Batch final : private backend::HttpEvents {
   const std::function<Nanos(size_t, int, std::string_view)>* done_ = nullptr;
   std::vector<std::pair<MonoTime, size_t>> retry_;
   size_t finished_ = 0;
+  std::vector<bool> ended_;
+  uint32_t unanswered_ = 0;  // in a row
+  std::string reason_;
 };
 
 std::string at(const HubLink& hub, uint16_t port) { return fmt::format("{}:{}", hub.host, port); }

@@ -20,6 +20,7 @@ struct HubLink {
   std::string host_name;
   net::Endpoint mqtt, http;
   backend::ServiceAccess access;
+  std::function<bool()> cancelled;  ///< asked now and then; true = stop asking, every open request then ends unanswered
 };
 
 /// `done` of `total`; called now and then from the calling thread.

@@ -44,8 +44,12 @@ Result<HubAddress> read_ready_file(const std::string& path) {
   };
   if (!json.is_object()) return fail("is not a JSON object written by `twinstorm hub --ready-file`");
   HubAddress address;
-  address.host = json.value("listen", "127.0.0.1");
-  address.host_name = json.value("hostName", address.host);
+  const auto text = [&](const char* member, const std::string& fallback) {
+    const auto it = json.find(member);
+    return it != json.end() && it->is_string() ? it->get<std::string>() : fallback;
+  };
+  address.host = text("listen", "127.0.0.1");
+  address.host_name = text("hostName", address.host);
   const auto port = [&](const char* member) -> uint16_t {
     const auto it = json.find(member);
     return it != json.end() && it->is_number_unsigned() && it->get<uint64_t>() < 65536 ? it->get<uint16_t>() : 0;

@@ -54,7 +54,7 @@ class Run {
 
   Result<RunOutcome> execute() {
     if (const auto ok = prepare(); !ok) return ok.error();
-    start_shards();
+    if (const auto ok = start_shards(); !ok) return ok.error();
     for (uint32_t phase = 0; phase < scenario().phases.size() && !ending_; ++phase) run_phase(phase);
     drain();
     stop_shards();
@@ -89,7 +89,6 @@ class Run {
     });
     if (!provisioned) return provisioned.error();
     existing_ = provisioned->existing;
-    counts_before_ = read_hub_counts(*hub_);
     return {};
   }
 
@@ -148,11 +147,12 @@ class Run {
     const auto parsed = protocol::parse_connection_string(address.service_connection_string);
     const auto digest = protocol::hmac_sha256(parsed->shared_access_key, "twinstorm device keys");
     group_key_.assign(digest.begin(), digest.end());
-    hub_.emplace(HubLink{address.host, address.host_name, mqtt->front(), http->front(), std::move(*access)});
+    hub_.emplace(HubLink{address.host, address.host_name, mqtt->front(), http->front(), std::move(*access),
+                         [this] { return control_.signals.load() > 1; }});
     return {};
   }
 
-  void start_shards() {
+  Result<void> start_shards() {
     const bool model = scenario().checks(scenario::Invariant::final_state_matches);
     for (ShardId id = 0; id < options_.shards; ++id) {
       Shard::Config config{id,         options_.shards, plan_.get(), {hub_->mqtt, hub_->host_name},
@@ -160,6 +160,9 @@ class Run {
       shards_.push_back(std::make_unique<Shard>(config, hub_->access, clock_));
     }
     if (model && !existing_.empty()) seed_models();
+    // From here on the hub counts what this run does, and nothing else.
+    counts_before_ = read_hub_counts(*hub_);
+    if (hub_process_ && !counts_before_) return counts_before_.error();
     heap_before_connect_ = heap_in_use();
     std::vector<const metrics::ShardRecorder*> recorders;
     for (const auto& shard : shards_) recorders.push_back(&shard->recorder());
@@ -175,17 +178,14 @@ class Run {
         plan_->layout, recorders);
     if (!options_.metrics_listen.empty()) {
       auto endpoint = metrics::MetricsEndpoint::start(options_.metrics_listen, {collector_});
-      if (endpoint) {
-        ui_.step("metrics at " + endpoint->url());
-        endpoint_.emplace(std::move(*endpoint));
-      } else {
-        event("note", "no metrics endpoint: " + endpoint.error().message);
-        ui_.step("no metrics endpoint: " + endpoint.error().message);
-      }
+      if (!endpoint) return endpoint.error();
+      ui_.step("metrics at " + endpoint->url());
+      endpoint_.emplace(std::move(*endpoint));
     }
     cpu_before_ = process_stats(getpid()).cpu_seconds;
     hub_cpu_before_ = hub_process_ ? hub_process_->cpu_seconds() : 0;
     for (const auto& shard : shards_) threads_.emplace_back([&each = *shard] { each.run(); });
+    return {};
   }
 
   /// Devices that were there before start from what the hub holds now.
@@ -208,6 +208,7 @@ class Run {
     const MonoTime begin = index == 0 ? start_ : phase_end_;
     phase_ = index;
     phase_begin_ = begin;
+    const auto busy_before = busy();
     for (const auto& shard : shards_) shard->begin_phase(index, begin);
     collector_->set_phase(index);
     for (uint32_t stream = 0; stream < plan_->layout.streams.size(); ++stream) collector_->set_target_rate(stream, 0);
@@ -235,7 +236,15 @@ class Run {
         break;
       }
       if (now + kAnnounceAhead >= limit) {
-        if (phase.until) note = fmt::format("timed out after {}", format_duration(phase.timeout));
+        if (phase.until) {
+          note = fmt::format("timed out after {}", format_duration(phase.timeout));
+          if (phase.until->kind == scenario::Until::Kind::devices_connected) {
+            unmet_.push_back(fmt::format(
+                "Phase {} ended at its timeout of {} with {} of {} devices connected: what follows is not the load "
+                "that was asked for.",
+                phase.name, format_duration(phase.timeout), online(), devices_wanted(index)));
+          }
+        }
         break;
       }
       std::this_thread::sleep_until(std::min(now + kTick, limit - kAnnounceAhead));
@@ -243,7 +252,25 @@ class Run {
     phase_end_ = end;
     if (!note.empty()) event("note", fmt::format("phase {}: {}", phase.name, note), end);
     timings_.push_back({to_seconds(begin - start_), to_seconds(end - begin), note});
+    note_busy(phase, busy_before, end - begin);
     if (heap_per_device_ == std::nullopt) measure_heap();
+  }
+
+  std::vector<Nanos> busy() const {
+    std::vector<Nanos> all;
+    for (const auto& shard : shards_) all.emplace_back(static_cast<int64_t>(shard->recorder().health().busy_ns.get()));
+    return all;
+  }
+
+  /// The share of a recorded phase that each shard worked; what counts is each shard's worst phase of at least a
+  /// second.
+  void note_busy(const scenario::Phase& phase, const std::vector<Nanos>& before, Nanos length) {
+    busy_shares_.resize(shards_.size());
+    if (!phase.record || length < kInterval) return;
+    const auto after = busy();
+    for (size_t i = 0; i < after.size(); ++i) {
+      busy_shares_[i] = std::max(busy_shares_[i], to_seconds(after[i] - before[i]) / to_seconds(length));
+    }
   }
 
   /// Looks after everything that goes on during a phase; true when the run has to end.
@@ -252,8 +279,13 @@ class Run {
       interval(now);
       next_interval_ += kInterval * ((now - next_interval_) / kInterval + 1);
     }
-    const Nanos offset = clock_.wall().time_since_epoch() - now.time_since_epoch();
-    clock_step_ = std::max(clock_step_, std::chrono::abs(offset - wall_offset_));
+    // Read both clocks back to back; a pair torn apart by preemption says nothing.
+    const MonoTime before = clock_.mono();
+    const WallTime wall = clock_.wall();
+    if (clock_.mono() - before < std::chrono::milliseconds{10}) {
+      const Nanos offset = wall.time_since_epoch() - before.time_since_epoch();
+      clock_step_ = std::max(clock_step_, std::chrono::abs(offset - wall_offset_));
+    }
     if (control_.signals.load() > 0) {
       end_reason_ = control_.last_signal.load() == SIGTERM ? "terminated" : "interrupted";
       if (!ending_) event("signal", "stopping because of " + std::string{strsignal(control_.last_signal.load())});
@@ -316,9 +348,7 @@ class Run {
 
   bool holds(const scenario::Until& until, uint32_t phase, std::string& note) const {
     if (until.kind == scenario::Until::Kind::devices_connected) {
-      uint64_t online = 0;
-      for (const auto& shard : shards_) online += shard->recorder().devices().online;
-      return static_cast<double>(online) >= until.share * scenario().device_count();
+      return static_cast<double>(online()) >= until.share * static_cast<double>(devices_wanted(phase));
     }
     // Arrivals of the phase itself must be over before "all have converged" can mean anything.
     if (!scenario().phases[phase].load.empty() && !scenario().phases[phase].duration) {
@@ -335,20 +365,35 @@ class Run {
     return false;
   }
 
+  uint64_t online() const {
+    uint64_t count = 0;
+    for (const auto& shard : shards_) count += shard->recorder().devices().online;
+    return count;
+  }
+  /// Devices of the fleets that phases up to this one connect.
+  uint64_t devices_wanted(uint32_t phase) const {
+    std::vector<bool> wanted(scenario().fleets.size());
+    for (uint32_t i = 0; i <= phase; ++i) {
+      if (!scenario().phases[i].connect) continue;
+      for (const uint32_t fleet : scenario().phases[i].connect->fleets) wanted[fleet] = true;
+    }
+    uint64_t count = 0;
+    for (uint32_t fleet = 0; fleet < wanted.size(); ++fleet)
+      count += wanted[fleet] ? scenario().fleets[fleet].count : 0;
+    return count;
+  }
+
   void measure_heap() {
-    uint64_t online = 0;
-    for (const auto& shard : shards_) online += shard->recorder().devices().online;
-    if (online == 0 || online < scenario().device_count()) return;
+    if (online() == 0 || online() < scenario().device_count()) return;
     const uint64_t now = heap_in_use();
     if (now <= heap_before_connect_) return;
-    heap_per_device_ = static_cast<double>(now - heap_before_connect_) / static_cast<double>(online);
+    heap_per_device_ = static_cast<double>(now - heap_before_connect_) / static_cast<double>(scenario().device_count());
   }
 
   // --- after
   // -------------------------------------------------------------------------------------------------------------
   void drain() {
-    connected_at_end_ = 0;
-    for (const auto& shard : shards_) connected_at_end_ += shard->recorder().devices().online;
+    connected_at_end_ = online();
     const MonoTime begin = clock_.mono();
     for (const auto& shard : shards_) shard->finish_load(begin);
     ui_.step("waiting for what is in flight");
@@ -379,8 +424,11 @@ class Run {
   }
 
   void check() {
-    const bool hub_alive = !hub_end_ && (!hub_process_ || !hub_process_->ended());
-    if (hub_alive && counts_before_) compare_with_hub();
+    if (hub_process_ && !hub_end_) {
+      if (const auto end = hub_process_->ended()) hub_end_ = "the embedded hub " + *end;
+    }
+    if (!hub_end_ && counts_before_) compare_with_hub();
+    const bool hub_alive = !hub_end_;
     for (const auto invariant : scenario().invariants) {
       switch (invariant) {
         case scenario::Invariant::no_lost_updates:
@@ -409,7 +457,11 @@ class Run {
 
   void compare_with_hub() {
     const auto after = read_hub_counts(*hub_);
-    if (!after) return;
+    if (!after) {
+      // It could be asked before the run and cannot any more: nothing that it did lately may be believed.
+      hub_end_ = "the hub no longer answered at the end (" + after.error().message + ")";
+      return;
+    }
     comparison_.checked = true;
     const auto hub_count = [&](const char* name) {
       const auto before = counts_before_->find(name);
@@ -510,12 +562,18 @@ class Run {
       return unknown;
     }
     auto result = metrics::check_final_state(compared, differing, std::move(examples));
+    if (writes_tags()) result.detail += " (desired and reported properties; tags are not compared)";
     if (unchecked + unread > 0) {
       if (result.status == metrics::InvariantStatus::held) result.status = metrics::InvariantStatus::undecided;
       result.detail += fmt::format(" {} twins could not be compared ({} unread, {} with too many unanswered requests).",
                                    unchecked + unread, unread, unchecked);
     }
     return result;
+  }
+
+  bool writes_tags() const {
+    const auto& backends = scenario().backends;
+    return std::any_of(backends.begin(), backends.end(), [](const auto& backend) { return !backend.tags.empty(); });
   }
 
   Result<RunOutcome> record() {
@@ -536,9 +594,7 @@ class Run {
     record.generator.cpu_seconds = generator_cpu_;
     record.generator.resident_bytes = generator_resident_;
     record.generator.heap_bytes_per_device = heap_per_device_;
-    for (const Nanos busy : totals_->busy) {
-      record.generator.busy_shares.push_back(duration_seconds_ > 0 ? to_seconds(busy) / duration_seconds_ : 0);
-    }
+    record.generator.busy_shares = busy_shares_;
     record.hub = hub_record_;
     record.invariants = invariants_;
 
@@ -565,19 +621,28 @@ class Run {
     verdict.invariants = invariants_;
     verdict.slos = slos;
     verdict.signal = control_.signals.load() > 0 ? control_.last_signal.load() : 0;
+    for (const auto& text : unmet_) verdict.validity.findings.push_back({"phaseTimeout", text});
+    uint64_t open = 0;
+    for (const auto& shard : shards_) open += shard->findings().open_at_stop;
+    if (const auto in_flight = totals_->everything().in_flight(); in_flight != open) {
+      verdict.validity.findings.push_back(
+          {"ledger",
+           fmt::format("{} operations are neither ended nor open: the ledger says {} in flight, the shards held {}.",
+                       in_flight > open ? in_flight - open : open - in_flight, in_flight, open)});
+    }
     record.verdict = metrics::decide(verdict);
     record.validity = verdict.validity.findings;
     event("note", fmt::format("verdict: {}", metrics::to_string(record.verdict.status)));
-    if (write_error_) return *write_error_;
+    RunOutcome outcome{record.verdict, options_.folder, write_error_};
     const auto finished = writer_->finish(record, metrics::collect_histograms(*totals_, timings_, started_wall_),
                                           options_.resolved_yaml, describe_environment(options_.version));
-    if (!finished) return finished.error();
+    if (!finished && !outcome.record_error) outcome.record_error = finished.error();
     if (endpoint_ && options_.linger > Nanos{0}) {
       ui_.step(fmt::format("keeping the metrics endpoint for {}", format_duration(options_.linger)));
       const MonoTime until = clock_.mono() + options_.linger;
       while (clock_.mono() < until && control_.signals.load() == 0) std::this_thread::sleep_for(kTick);
     }
-    return RunOutcome{record.verdict, options_.folder};
+    return outcome;
   }
 
   void event(std::string_view kind, std::string text) { event(kind, std::move(text), clock_.mono()); }
@@ -616,6 +681,8 @@ class Run {
   std::string end_reason_;
   std::optional<std::string> hub_end_;
   std::optional<Error> write_error_;
+  std::vector<std::string> unmet_;
+  std::vector<double> busy_shares_;
   std::vector<metrics::PhaseTiming> timings_;
   uint64_t devices_max_ = 0, connected_at_end_ = 0, heap_before_connect_ = 0;
   std::optional<double> heap_per_device_, last_cpu_;

@@ -51,10 +51,11 @@ class RunUi {
 struct RunOutcome {
   metrics::Verdict verdict;
   std::filesystem::path folder;
+  std::optional<Error> record_error;  ///< the run took place, but its record could not be written
 };
 
-/// Carries the run out; blocks until everything is written. An error means that measurement never began (exit code 3)
-/// or that the record could not be written (its message says which); everything later is a verdict.
+/// Carries the run out; blocks until everything is written. An error means that measurement never began (exit code 3);
+/// everything later is a verdict.
 Result<RunOutcome> execute_run(const RunOptions& options, const RunControl& control, RunUi& ui);
 
 /// The folder can be written and holds no other run; checked before anything is started.

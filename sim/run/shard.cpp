@@ -14,6 +14,7 @@ constexpr int kStartsPerTurn = 64;     // then sockets get their turn: reading i
 constexpr int kHandlersPerTurn = 256;  // then arrivals and timers get theirs
 constexpr Nanos kAccountEvery = std::chrono::milliseconds{100};
 constexpr Nanos kLongestWait = std::chrono::milliseconds{100};
+constexpr Nanos kClosedPause = std::chrono::milliseconds{100};  // after an operation that could not be started
 constexpr size_t kExamples = 5;
 
 Nanos thread_cpu_time() {
@@ -76,8 +77,12 @@ Shard::Shard(Config config, backend::ServiceAccess access, const Clock& clock)
         shard.wheel_.cancel(shard.slot_timers_ + slot);
       },
       this);
-  devices_.on_request_ended = [this](metrics::StreamIndex stream) { request_ended(stream); };
-  backends_.on_operation_ended = [this](metrics::StreamIndex stream) { request_ended(stream); };
+  devices_.on_request_ended = [this](metrics::StreamIndex stream, metrics::PhaseIndex phase) {
+    request_ended(stream, phase);
+  };
+  backends_.on_operation_ended = [this](metrics::StreamIndex stream, metrics::PhaseIndex phase) {
+    request_ended(stream, phase);
+  };
 }
 
 Shard::~Shard() = default;
@@ -102,7 +107,8 @@ void Shard::run() {
       }
     });
     open_slots_.store(correlator_.open(), std::memory_order_relaxed);
-    open_work_.store(correlator_.open() + devices_.requests_open() + devices_.tasks_open() + backends_.open(),
+    open_work_.store(correlator_.open() + devices_.counts().connecting + devices_.requests_open() +
+                         devices_.tasks_open() + backends_.open(),
                      std::memory_order_relaxed);
     if (now - accounted_at_ >= kAccountEvery) account(now);
     wait_for_events(std::min({next_arrival(), wheel_.next_event(), now + kLongestWait}));
@@ -201,6 +207,7 @@ void Shard::finish_load(MonoTime at) {
 void Shard::stop() {
   boost::asio::post(io_.context, [this] {
     findings_.query_pages = backends_.pages_answered();
+    findings_.open_at_stop = devices_.connects_open() + devices_.requests_open() + backends_.open();
     backends_.close();
     correlator_.expire_all([this](uint32_t device) { return devices_.online(device); });
     devices_.disconnect_all();
@@ -290,14 +297,14 @@ void Shard::start_one(uint32_t stream, metrics::PhaseIndex phase, MonoTime due, 
     follow = correlator_.start(own, phase, due);
     if (follow == Correlator::kNone) {
       recorder_.dropped(stream, phase, metrics::ErrorClass::backlog_full);
-      request_ended(stream);
+      request_ended(stream, phase);
       return;
     }
     wheel_.arm(slot_timers_ + follow, due + plan_.scenario.limits.convergence_timeout);
   }
   id_scratch_.clear();
   if (kind != metrics::OpKind::query) devices_.append_device_id(own, id_scratch_);
-  backends_.start(backend, phase, due, (uint64_t{phase} << 48) + n, own, id_scratch_, follow);
+  backends_.start(backend, phase, due, n, own, id_scratch_, follow);
 }
 
 void Shard::start_closed() {
@@ -312,14 +319,25 @@ void Shard::start_closed() {
       for (uint32_t step = 0; step < config_.shards && !mine(device); ++step) {
         device = fleet.first + (device - fleet.first + 1) % fleet.count;
       }
-      if (!mine(device)) return;  // a fleet smaller than the number of shards
+      if (!mine(device)) {  // a fleet smaller than the number of shards
+        closed.to_start = 0;
+        break;
+      }
+      const uint32_t free_before = closed.to_start;
       start_one(closed.stream, closed.phase, clock_.mono(), number, device);
+      if (closed.to_start > free_before) {
+        // It ended at once, because the device is away or everything is full: trying again in a loop helps nobody.
+        closed.from = clock_.mono() + kClosedPause;
+      }
     }
   }
 }
 
-void Shard::request_ended(metrics::StreamIndex stream) {
-  for (Closed* closed : closed_by_stream_[stream]) ++closed->to_start;
+void Shard::request_ended(metrics::StreamIndex stream, metrics::PhaseIndex phase) {
+  // What an earlier phase left in flight frees no place in this one.
+  for (Closed* closed : closed_by_stream_[stream]) {
+    if (closed->phase == phase) ++closed->to_start;
+  }
 }
 
 void Shard::on_slot_timer(SlotId slot) {

@@ -53,7 +53,9 @@ class Shard final : private device::FleetObserver, private backend::BackendObser
 
   // After the thread has ended.
   struct Findings {
-    uint64_t notifications = 0;       ///< desired notifications received
+    uint64_t notifications = 0;  ///< desired notifications received
+    uint64_t open_at_stop =
+        0;  ///< operations counted as sent that nobody had ended: what the ledger must call in flight
     uint64_t query_pages = 0;         ///< answered with success
     uint64_t versions_went_back = 0;  ///< fetched twins older than what the device had seen
     std::vector<std::string> examples;
@@ -95,7 +97,7 @@ class Shard final : private device::FleetObserver, private backend::BackendObser
   void start_due(MonoTime now);
   void start_one(uint32_t stream, metrics::PhaseIndex phase, MonoTime due, uint64_t n, DeviceIndex device);
   void start_closed();
-  void request_ended(metrics::StreamIndex stream);
+  void request_ended(metrics::StreamIndex stream, metrics::PhaseIndex phase);
   void on_slot_timer(SlotId slot);
   void account(MonoTime now);
   void wait_for_events(MonoTime until);

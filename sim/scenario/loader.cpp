@@ -170,7 +170,7 @@ class Loader {
     if (auto v = section.duration("operationTimeout", false)) limits.operation_timeout = *v;
     if (auto v = section.duration("convergenceTimeout", false)) limits.convergence_timeout = *v;
     if (auto v = section.duration("drainTimeout", true)) limits.drain_timeout = *v;
-    if (auto v = section.integer("backlogMax", 1, 10'000'000)) limits.backlog_max = static_cast<uint32_t>(*v);
+    if (auto v = section.integer("backlogMax", 1, 1'000'000)) limits.backlog_max = static_cast<uint32_t>(*v);
     if (auto v = section.duration("scheduleLag", false)) limits.schedule_lag = *v;
     if (auto v = section.share("dropped")) limits.dropped = *v;
     if (auto v = section.share("busy")) limits.busy = *v;

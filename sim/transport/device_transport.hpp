@@ -96,6 +96,8 @@ class DeviceTransport {
   virtual Sent report(uint32_t request, std::string_view patch) = 0;
   /// At-least-once telemetry. `message` receives the number that `on_telemetry_acknowledged` will name.
   virtual Sent send_telemetry(std::string_view device_id, std::string_view payload, uint16_t& message) = 0;
+  /// The acknowledgement of `message` is no longer waited for.
+  virtual void forget_telemetry(uint16_t message) { static_cast<void>(message); }
   /// Says goodbye and closes; no further events.
   virtual void disconnect() = 0;
   /// Closes as a lost network would look to the hub (RST); no further events.

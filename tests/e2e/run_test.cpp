@@ -221,6 +221,40 @@ TEST(Run, KillingTheHubInTheMiddleEndsWithAVerdictAndAReport) {
   EXPECT_NE(run.out().find("killed by signal 9"), std::string::npos) << run.out();
 }
 
+TEST(Run, AHubOfSomebodyElseThatDiesMakesTheRunInvalid) {
+  OwnHub hub;
+  TemporaryFolder folder;
+  Process run{short_run(folder.path(), {"--set", "target={readyFile: '" + hub.ready.string() + "'}", "--set", "slos=[]",
+                                        "--set", "invariants=[]", "--set", "phases[settle].timeout=2s"})};
+  ASSERT_TRUE(run.saw("steady (")) << run.err();
+  hub.process.signal(SIGKILL);
+  EXPECT_EQ(run.wait(seconds{60}), 13) << run.err() << run.out();
+  expect_complete(folder.path());
+}
+
+TEST(Run, DevicesThatDoNotConnectInTimeMakeTheRunInvalid) {
+  TemporaryFolder folder;
+  Process run{short_run(folder.path(), {"--set", "phases[connect]={name: connect, connect: 10/s, timeout: 1s}", "--set",
+                                        "slos=[]", "--set", "invariants=[]", "--set", "phases[settle].timeout=2s",
+                                        "--set", "limits.convergenceTimeout=2s"})};
+  EXPECT_EQ(run.wait(), 13) << run.err() << run.out();
+  EXPECT_NE(run.out().find("devices connected: what follows is not the load"), std::string::npos) << run.out();
+}
+
+TEST(Run, SequencesOfPatchesCountArrivals) {
+  TemporaryFolder folder;
+  Process run{short_run(folder.path(), {"--set", "backends[0].patch={revision: {sequence: {start: 1, step: 10}}}"})};
+  EXPECT_EQ(run.wait(), 0) << run.err() << run.out();
+  EXPECT_EQ(summary(folder.path())["operations"]["patchDesired"]["acknowledged"], 200);
+}
+
+TEST(Run, AMetricsAddressThatCannotBeServedIsSaidBeforeTheRun) {
+  TemporaryFolder folder;
+  Process run{short_run(folder.path() / "run", {"--metrics-listen", "nonsense:99999"})};
+  EXPECT_EQ(run.wait(), 3) << run.out();
+  EXPECT_NE(run.err().find("nonsense:99999"), std::string::npos) << run.err();
+}
+
 TEST(Run, CtrlCStopsInOrderAndStillReports) {
   TemporaryFolder folder;
   Process run{twinstorm(

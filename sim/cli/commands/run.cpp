@@ -59,6 +59,12 @@ int run_command(const RunCommand& command, Environment& environment) {
     return fail(environment, usage ? exit_code::kUsage : exit_code::kSetup, outcome.error().message);
   }
 
+  if (outcome->record_error) {
+    environment.err << "twinstorm: the run ended as " << metrics::to_string(outcome->verdict.status)
+                    << ", but its record is incomplete\n";
+    for (const auto& reason : outcome->verdict.reasons) environment.err << "twinstorm: " << reason << '\n';
+    return fail(environment, exit_code::kInternal, outcome->record_error->message);
+  }
   const auto recorded = metrics::load_run(outcome->folder);
   if (!recorded)
     return fail(environment, exit_code::kInternal,

@@ -19,6 +19,7 @@ class MqttTransport final : public DeviceTransport, private net::StreamEvents {
   Sent get_twin(uint32_t request) override;
   Sent report(uint32_t request, std::string_view patch) override;
   Sent send_telemetry(std::string_view device_id, std::string_view payload, uint16_t& message) override;
+  void forget_telemetry(uint16_t message) override { session_.release_packet_id(message); }
   void disconnect() override;
   void abort() override;
   MonoTime next_deadline() const override { return session_.next_deadline(); }

@@ -280,15 +280,15 @@ TEST_F(BackendPoolTest, TheTimeoutCountsFromWhenTheOperationWasDue) {
   EXPECT_EQ(ledger().timed_out, 1u);
 }
 
-TEST_F(BackendPoolTest, OneThatNeverGotAConnectionIsDroppedAsDeadlinePassed) {
+TEST_F(BackendPoolTest, OneThatNeverGotAConnectionTimedOutAndItsFateIsKnown) {
   behavior.connections = 1;
   start(1, 0, 1);
   until([&] { return server.requests.size() == 1; });
   recorder.asked(0, 0);
   pool().start(0, 0, clock.mono() - 5s, 2, 0, "d", 2);  // due earlier, so its deadline comes first
   pass(6s);
-  EXPECT_EQ(errors_of(recorder, 0, ErrorClass::deadline_passed), 1u);
-  EXPECT_EQ(ledger().dropped, 1u);
+  EXPECT_EQ(ledger().timed_out, 1u);
+  EXPECT_EQ(ledger().dropped, 0u);
   EXPECT_EQ(heard.back(), R"(failed 2 {"a":2})");  // never sent, so its fate is known
 }
 
@@ -333,7 +333,7 @@ TEST_F(BackendPoolTest, ClosingTellsTheFateOfWhatIsOpen) {
 
 TEST_F(BackendPoolTest, EveryEndIsToldToClosedLoads) {
   int ended = 0;
-  pool().on_operation_ended = [&](metrics::StreamIndex) { ++ended; };
+  pool().on_operation_ended = [&](metrics::StreamIndex, metrics::PhaseIndex) { ++ended; };
   server.reply = [](const auto&) { return LoopbackServer::response(200, twin(7)); };
   once();
   server.reply = [](const auto&) { return LoopbackServer::response(500, "{}"); };

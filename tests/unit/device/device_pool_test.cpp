@@ -857,7 +857,7 @@ TEST_F(DevicePoolTest, ClosedLoadsHearOfScheduledOperationsOnly) {
   fleet.telemetry.every = 1s;
   fleet.reported = [](Rng&, uint64_t, std::string& out) { out += "{}"; };
   std::vector<metrics::StreamIndex> ended;
-  pool().on_request_ended = [&](metrics::StreamIndex stream) { ended.push_back(stream); };
+  pool().on_request_ended = [&](metrics::StreamIndex stream, metrics::PhaseIndex) { ended.push_back(stream); };
   bring_online();
   hub.answer_report();  // the introduction
   hub.notify(2, R"("a":1)");
