@@ -240,8 +240,8 @@ class Run {
           note = fmt::format("timed out after {}", format_duration(phase.timeout));
           if (phase.until->kind == scenario::Until::Kind::devices_connected) {
             unmet_.push_back(fmt::format(
-                "Phase {} ended at its timeout of {} with {} of {} devices connected: what follows is not the load "
-                "that was asked for.",
+                "phase {} ended at its timeout of {} with {} of {} devices connected: what follows is not the load "
+                "that was asked for",
                 phase.name, format_duration(phase.timeout), online(), devices_wanted(index)));
           }
         }
@@ -615,7 +615,7 @@ class Run {
     if (hub_end_) {
       for (auto& finding : verdict.validity.findings) {
         if (finding.code == "hubLost")
-          finding.text = fmt::format("{} after {:.1f} s, before the run was over.", *hub_end_, duration_seconds_);
+          finding.text = fmt::format("{} after {:.1f} s, before the run was over", *hub_end_, duration_seconds_);
       }
     }
     verdict.invariants = invariants_;
@@ -627,7 +627,7 @@ class Run {
     if (const auto in_flight = totals_->everything().in_flight(); in_flight != open) {
       verdict.validity.findings.push_back(
           {"ledger",
-           fmt::format("{} operations are neither ended nor open: the ledger says {} in flight, the shards held {}.",
+           fmt::format("{} operations are neither ended nor open: the ledger says {} in flight, the shards held {}",
                        in_flight > open ? in_flight - open : open - in_flight, in_flight, open)});
     }
     record.verdict = metrics::decide(verdict);
