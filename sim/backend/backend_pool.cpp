@@ -4,6 +4,7 @@
 
 #include "sim/protocol/json_scanner.hpp"
 #include "sim/protocol/service_routes.hpp"
+#include "sim/twin/value.hpp"
 
 namespace twinstorm::backend {
 
@@ -31,23 +32,6 @@ ErrorClass error_of(int status) {
     default:
       return status >= 500 ? ErrorClass::server_error : ErrorClass::bad_request;
   }
-}
-
-void append_json_string(std::string& out, std::string_view text) {
-  out += '"';
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (c == '\n') {
-      out += "\\n";
-    } else if (c == '\t') {
-      out += "\\t";
-    } else if (static_cast<unsigned char>(c) >= 0x20) {
-      out += c;
-    }
-  }
-  out += '"';
 }
 
 bool changes_desired(OpKind op) { return op == OpKind::patch_desired || op == OpKind::replace_twin; }
@@ -153,7 +137,7 @@ bool BackendPool::submit_query(uint32_t index, std::string_view continuation) {
   const auto& operation = operations_[index];
   const auto& behavior = *config_.backends[operation.backend];
   body_ = "{\"query\":";
-  append_json_string(body_, behavior.query);
+  twin::write_string(behavior.query, body_);
   body_ += '}';
   page_size_ = std::to_string(behavior.page_size);
   const std::array<http::Header, 4> headers{http::Header{"Authorization", access_.authorization(clock_.wall())},

@@ -99,7 +99,7 @@ Result<HubProcess> HubProcess::start(const Options& options) {
     _exit(127);
   }
   ::close(log_fd);
-  HubProcess hub{pid, log};
+  HubProcess hub{pid};
   const auto deadline = std::chrono::steady_clock::now() + options.ready_timeout;
   while (::access(ready.c_str(), R_OK) != 0) {
     if (const auto end = hub.ended()) {
@@ -120,7 +120,7 @@ Result<HubProcess> HubProcess::start(const Options& options) {
 }
 
 HubProcess::HubProcess(HubProcess&& other) noexcept
-    : pid_{other.pid_}, log_{std::move(other.log_)}, address_{std::move(other.address_)}, end_{std::move(other.end_)} {
+    : pid_{other.pid_}, address_{std::move(other.address_)}, end_{std::move(other.end_)} {
   other.pid_ = -1;
 }
 

@@ -51,10 +51,9 @@ class HubProcess {
   uint64_t resident_bytes() const;
 
  private:
-  HubProcess(pid_t pid, std::string log) : pid_{pid}, log_{std::move(log)} {}
+  explicit HubProcess(pid_t pid) : pid_{pid} {}
 
   pid_t pid_ = -1;
-  std::string log_;
   HubAddress address_;
   std::optional<std::string> end_;
 };
