@@ -77,9 +77,33 @@ int run_cli(Environment& environment) {
   hub_app->add_option("--mqtt-port", hub.mqtt_port, "MQTT port, 0 for any free one, or off")
       ->capture_default_str()
       ->envname("TWINSTORM_MQTT_PORT");
-  hub_app->add_option("--http-port", hub.http_port, "REST port, 0 for any free one, or off")
+  hub_app->add_option("--mqtts-port", hub.mqtts_port, "MQTT over TLS port, 0 for any free one, or off")
+      ->capture_default_str()
+      ->envname("TWINSTORM_MQTTS_PORT");
+  hub_app->add_option("--http-port", hub.http_port, "REST and MQTT over WebSocket port, 0 for any free one, or off")
       ->capture_default_str()
       ->envname("TWINSTORM_HTTP_PORT");
+  hub_app
+      ->add_option("--https-port", hub.https_port,
+                   "The same over TLS, 0 for any free one, or off; SDKs are fixed to 443")
+      ->capture_default_str()
+      ->envname("TWINSTORM_HTTPS_PORT");
+  hub_app
+      ->add_option("--data", hub.data_folder,
+                   "Folder that keeps the development certificates; default: ~/.local/share/twinstorm/hub")
+      ->envname("TWINSTORM_DATA");
+  hub_app
+      ->add_option("--tls-name", hub.tls_names, "Further name or address for the development certificate (repeatable)")
+      ->allow_extra_args(false);
+  auto* tls_certificate = hub_app->add_option("--tls-cert", hub.tls_certificate,
+                                              "Own server certificate (PEM) instead of the development one");
+  auto* tls_key = hub_app->add_option("--tls-key", hub.tls_key, "Its private key (PEM)");
+  tls_certificate->needs(tls_key);
+  tls_key->needs(tls_certificate);
+  hub_app
+      ->add_option("--device-ca", hub.device_authorities,
+                   "CA (PEM) whose certificates let X.509 CA-signed devices in (repeatable)")
+      ->allow_extra_args(false);
   hub_app->add_option("--metrics-listen", hub.metrics_listen, "Serve Prometheus metrics at ADDR:PORT")
       ->envname("TWINSTORM_METRICS_LISTEN");
   hub_app->add_option("--import", hub.import_file, "Load twins, modules and deviceJobs from a JSON file")

@@ -19,6 +19,8 @@ constexpr int kReadsPerTurn = 4;  // full buffers taken from one socket before t
 Connection::Connection(Shard& shard, net::TcpSocket socket, Counters counters)
     : shard_{shard}, counters_{counters}, socket_{std::move(socket)} {}
 
+const net::PeerCertificate* Connection::peer_certificate() const { return nullptr; }
+
 void Connection::start(ConnectionId id) {
   id_ = id;
   error_code ignored;

@@ -12,6 +12,7 @@
 #include "sim/base/time.hpp"
 #include "sim/hub/hub.hpp"
 #include "sim/net/asio.hpp"
+#include "sim/net/certificates.hpp"
 
 namespace twinstorm::hub {
 
@@ -36,6 +37,9 @@ class Connection {
 
   ConnectionId id() const { return id_; }
   bool closed() const { return closed_; }
+  /// The certificate that the peer showed in the TLS handshake, not judged yet; nullptr: none, or no TLS. Valid as long
+  /// as the connection is not moved or closed.
+  const net::PeerCertificate* peer_certificate() const;
 
  protected:
   friend class Shard;

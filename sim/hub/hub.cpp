@@ -61,6 +61,7 @@ struct Hub::Impl {
   std::optional<Listener> http;
   std::unique_ptr<MetricsEndpoint> metrics;
   HubPorts ports;
+  std::string authority_file;
   size_t next_http_shard = 0;
   std::mutex stop_mutex;
   bool stopped = false;
@@ -166,6 +167,7 @@ void Hub::stop() { impl_->stop(); }
 HubPorts Hub::ports() const { return impl_->ports; }
 unsigned Hub::threads() const { return impl_->config.threads; }
 const HubConfig& Hub::config() const { return impl_->config; }
+const std::string& Hub::authority_file() const { return impl_->authority_file; }
 HubCounts Hub::counts() const { return impl_->shared.counts(); }
 
 std::string Hub::policy_connection_string(std::string_view policy) const {

@@ -49,8 +49,15 @@ struct HubConfig {
       host_aliases;  ///< further names accepted in SAS resources; `localhost` and 127.0.0.1 always are
   std::optional<uint16_t> mqtt_port = 0;  ///< 0 = any free port, nullopt = off
   std::optional<uint16_t> http_port = 0;  ///< 0 = any free port, nullopt = off
-  std::string metrics_listen;             ///< `ADDR:PORT` of the Prometheus endpoint, empty = off
-  unsigned threads = 0;                   ///< shards; 0 = half of the cores, at least 1
+  std::optional<uint16_t> mqtts_port;     ///< MQTT over TLS; 0 = any free port, nullopt = off
+  std::optional<uint16_t> https_port;     ///< REST and MQTT over WebSocket over TLS; 0 = any free port, nullopt = off
+  std::string data_folder;  ///< keeps the development CA and server certificate; needed by TLS ports without an own one
+  std::vector<std::string> tls_names;   ///< further names and addresses of the development server certificate
+  std::string server_certificate_file;  ///< PEM, leaf first: used instead of the development certificate; with its key
+  std::string server_key_file;          ///< PEM
+  std::string device_authorities_pem;   ///< concatenated PEM: CAs that sign certificates of X.509 CA-signed devices
+  std::string metrics_listen;           ///< `ADDR:PORT` of the Prometheus endpoint, empty = off
+  unsigned threads = 0;                 ///< shards; 0 = half of the cores, at least 1
   std::vector<Policy> policies = default_policies();
   std::string import_file;  ///< JSON with `twins`, `modules`, `deviceJobs`; empty = start with no device
   bool check_sas = true;    ///< false: any credentials are accepted (never beyond loopback)
@@ -69,33 +76,62 @@ struct HubConfig {
 struct HubPorts {
   uint16_t mqtt = 0;
   uint16_t http = 0;
+  uint16_t mqtts = 0;
+  uint16_t https = 0;
   uint16_t metrics = 0;
 };
 
 /// What the hub did since its start, over all shards. Every member only grows but `connected_devices` and
 /// `registered_devices`. The JSON of `GET /twinstorm/counts` has one member per field, in lowerCamel.
 struct HubCounts {
-  uint64_t connects_accepted = 0;        ///< CONNACK 0 sent
-  uint64_t connects_refused = 0;         ///< CONNACK with another code, or closed before an acceptable CONNECT
-  uint64_t disconnects = 0;              ///< ends of accepted MQTT connections = sum of the following six
-  uint64_t disconnects_client = 0;       ///< DISCONNECT packet, end of stream or reset by the device
-  uint64_t disconnects_keep_alive = 0;   ///< silent for 1.5 times the keep-alive
-  uint64_t disconnects_take_over = 0;    ///< a newer connection of the same identity
-  uint64_t disconnects_protocol = 0;     ///< malformed, oversized or forbidden packet
-  uint64_t disconnects_slow_reader = 0;  ///< more than `max_pending_bytes` unsent
-  uint64_t disconnects_hub = 0;          ///< identity deleted or disabled, or the hub stopped
-  uint64_t twin_gets = 0;                ///< twin GET by a device, answered 200
+  uint64_t connects_accepted = 0;          ///< CONNACK 0 sent
+  uint64_t connects_refused = 0;           ///< CONNACK with another code, or closed before an acceptable CONNECT
+  uint64_t disconnects = 0;                ///< ends of accepted MQTT connections = sum of the following seven
+  uint64_t disconnects_client = 0;         ///< DISCONNECT packet, end of stream or reset by the device
+  uint64_t disconnects_keep_alive = 0;     ///< silent for 1.5 times the keep-alive
+  uint64_t disconnects_take_over = 0;      ///< a newer connection of the same identity
+  uint64_t disconnects_protocol = 0;       ///< malformed, oversized or forbidden packet
+  uint64_t disconnects_slow_reader = 0;    ///< more than `max_pending_bytes` unsent
+  uint64_t disconnects_token_expired = 0;  ///< the token had expired and no new connection had brought a fresh one
+  uint64_t disconnects_hub = 0;            ///< identity deleted or disabled, or the hub stopped
+  uint64_t connects_damped = 0;            ///< CONNECTs held back because the identity was taken over again and again
+  uint64_t twin_gets = 0;                  ///< twin GET by a device, answered 200
   uint64_t twin_gets_refused = 0;
   uint64_t reported_patches = 0;          ///< accepted: answered 204
   uint64_t reported_patches_refused = 0;  ///< answered with an error status
-  uint64_t telemetry_messages = 0;        ///< accepted, QoS 0 and 1
-  uint64_t telemetry_bytes = 0;           ///< their payload
+  uint64_t telemetry_messages = 0;        ///< accepted = sum of the following four
+  uint64_t telemetry_qos0 = 0;            ///< by MQTT with QoS 0
+  uint64_t telemetry_qos1 = 0;            ///< by MQTT with QoS 1
+  uint64_t telemetry_http = 0;            ///< by HTTP; a batch counts each of its messages
+  uint64_t telemetry_wills = 0;           ///< wills of connections that were lost
+  uint64_t telemetry_bytes = 0;           ///< payload of the accepted messages
+  uint64_t telemetry_property_bytes = 0;  ///< their properties: system values, application names and values
+  uint64_t telemetry_refused = 0;         ///< over HTTP; over MQTT a refusal ends the connection
   uint64_t desired_notifications_sent = 0;
   uint64_t subscribes = 0;  ///< accepted SUBSCRIBE packets
   uint64_t unsubscribes = 0;
   uint64_t pings = 0;
-  uint64_t desired_patches = 0;  ///< twin PATCH by the service with `properties.desired`, with or without tags
-  uint64_t tags_patches = 0;     ///< twin PATCH by the service with tags only
+  uint64_t methods_called = 0;       ///< direct methods asked for by the service = sum of the following five + pending
+  uint64_t methods_answered = 0;     ///< by the device, whatever status it gave
+  uint64_t methods_offline = 0;      ///< 404103: no subscribed device within the connect timeout
+  uint64_t methods_timed_out = 0;    ///< 504101: no answer within the response timeout
+  uint64_t methods_bad_answers = 0;  ///< 502: the answer was no JSON or too large
+  uint64_t methods_refused = 0;      ///< invalid request, unknown device, too many pending, hub stopped
+  uint64_t methods_sent = 0;         ///< requests written to devices
+  uint64_t method_answers_unused = 0;  ///< answers of devices that no call waited for (any more)
+  uint64_t c2d_enqueued = 0;           ///< cloud-to-device messages and module inputs taken into a queue
+  uint64_t c2d_refused = 0;            ///< not taken: queue full, too large, bad properties, unknown device
+  uint64_t c2d_sent = 0;               ///< deliveries to devices over MQTT or HTTP, repetitions included
+  uint64_t c2d_completed = 0;
+  uint64_t c2d_rejected = 0;
+  uint64_t c2d_abandoned = 0;                ///< given back by a device; the message stays unless it was the last time
+  uint64_t c2d_delivery_count_exceeded = 0;  ///< dropped after the last permitted delivery
+  uint64_t c2d_expired = 0;
+  uint64_t c2d_purged = 0;
+  uint64_t feedback_records = 0;  ///< outcomes of messages that asked for feedback
+  uint64_t feedback_dropped = 0;  ///< records nobody fetched in time
+  uint64_t desired_patches = 0;   ///< twin PATCH by the service with `properties.desired`, with or without tags
+  uint64_t tags_patches = 0;      ///< twin PATCH by the service with tags only
   uint64_t twin_patches_refused = 0;
   uint64_t twin_replaces = 0;  ///< twin PUT by the service
   uint64_t twin_replaces_refused = 0;
@@ -160,6 +196,10 @@ class Hub {
   HubPorts ports() const;
   unsigned threads() const;
   const HubConfig& config() const;  ///< with generated keys filled in
+
+  /// Where the development CA's certificate lies, for clients to trust; empty when no TLS port listens or an own
+  /// certificate is used.
+  const std::string& authority_file() const;
 
   /// A sum over the shards, each read without stopping it: exact once traffic has ended, at most a message apart
   /// before.

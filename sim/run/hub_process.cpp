@@ -75,6 +75,8 @@ Result<HubProcess> HubProcess::start(const Options& options) {
                                  "--listen",     "127.0.0.1",
                                  "--mqtt-port",  "0",
                                  "--http-port",  "0",
+                                 "--mqtts-port", "off",
+                                 "--https-port", "off",
                                  "--threads",    std::to_string(options.threads),
                                  "--ready-file", ready};
   std::vector<char*> argv;

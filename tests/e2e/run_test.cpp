@@ -57,8 +57,8 @@ void expect_complete(const fs::path& folder) {
 struct OwnHub {
   TemporaryFolder folder;
   fs::path ready = folder.path() / "hub.json";
-  Process process{
-      twinstorm({"hub", "--mqtt-port", "0", "--http-port", "0", "--ready-file", ready.string(), "--quiet"})};
+  Process process{twinstorm({"hub", "--mqtt-port", "0", "--http-port", "0", "--mqtts-port", "off", "--https-port",
+                             "off", "--ready-file", ready.string(), "--quiet"})};
   json address;
   OwnHub() {
     for (int i = 0; i < 500 && !fs::exists(ready); ++i) std::this_thread::sleep_for(std::chrono::milliseconds{20});

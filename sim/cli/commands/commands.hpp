@@ -37,7 +37,13 @@ struct HubCommand {
   std::string listen = "127.0.0.1";
   std::string host_name = "localhost";
   std::string mqtt_port = "1883";  ///< number or `off`
+  std::string mqtts_port = "8883";
   std::string http_port = "8080";
+  std::string https_port = "8443";
+  std::string data_folder;  ///< empty = $XDG_DATA_HOME/twinstorm/hub or ~/.local/share/twinstorm/hub
+  std::vector<std::string> tls_names;
+  std::string tls_certificate, tls_key;
+  std::vector<std::string> device_authorities;  ///< files
   std::string metrics_listen;
   std::string import_file;
   std::string ready_file;

@@ -27,12 +27,19 @@ int hub_command(const HubCommand& command, Environment& environment) {
   hub::HubConfig config;
   config.listen = command.listen;
   config.host_name = command.host_name;
-  const auto mqtt = parse_port("--mqtt-port", command.mqtt_port);
-  if (!mqtt) return fail(environment, exit_code::kUsage, mqtt.error().message);
-  const auto http = parse_port("--http-port", command.http_port);
-  if (!http) return fail(environment, exit_code::kUsage, http.error().message);
-  config.mqtt_port = *mqtt;
-  config.http_port = *http;
+  const struct {
+    const char* flag;
+    const std::string& text;
+    std::optional<uint16_t>& port;
+  } ports[] = {{"--mqtt-port", command.mqtt_port, config.mqtt_port},
+               {"--mqtts-port", command.mqtts_port, config.mqtts_port},
+               {"--http-port", command.http_port, config.http_port},
+               {"--https-port", command.https_port, config.https_port}};
+  for (const auto& [flag, text, port] : ports) {
+    const auto parsed = parse_port(flag, text);
+    if (!parsed) return fail(environment, exit_code::kUsage, parsed.error().message);
+    port = *parsed;
+  }
   config.metrics_listen = command.metrics_listen;
   config.import_file = command.import_file;
   config.threads = command.threads;
