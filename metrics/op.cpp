@@ -6,15 +6,16 @@
 namespace twinstorm::metrics {
 namespace {
 
-constexpr std::array<std::string_view, kOpKindCount> kOpKinds{
-    "connect", "getTwin", "report", "telemetry", "patchDesired", "patchTags", "replaceTwin", "query", "backendGetTwin"};
+constexpr std::array<std::string_view, kOpKindCount> kOpKinds{"connect",    "getTwin",       "report",    "telemetry",
+                                                              "renewToken", "patchDesired",  "patchTags", "replaceTwin",
+                                                              "query",      "backendGetTwin"};
 constexpr std::array<std::string_view, kOpOutcomeCount> kOpOutcomes{"acknowledged", "failed", "timedOut", "dropped"};
 constexpr std::array<std::string_view, kErrorClassCount> kErrorClasses{
     "refused",    "unauthorized", "throttled",     "preconditionFailed", "notFound",
     "badRequest", "tooLarge",     "serverError",   "disconnected",       "protocol",
     "timeout",    "backlogFull",  "deviceOffline", "deadlinePassed",     "aborted"};
-constexpr std::array<std::string_view, kConvergenceOutcomeCount> kConvergenceOutcomes{"applied", "superseded", "lost",
-                                                                                      "unconverged", "failed"};
+constexpr std::array<std::string_view, kConvergenceOutcomeCount> kConvergenceOutcomes{
+    "applied", "superseded", "lost", "unconverged", "failed", "applyFailed"};
 constexpr std::array<std::string_view, kReconnectReasonCount> kReconnectReasons{"hubClosed", "keepAlive", "scripted",
                                                                                 "protocol",  "io",        "takeOver"};
 

@@ -11,12 +11,14 @@
 namespace twinstorm::metrics {
 
 /// One kind of request, device side first, then back-end side. `getTwin` is a device asking for its own twin;
-/// `backendGetTwin` is a service asking for a device's.
+/// `backendGetTwin` is a service asking for a device's; `renewToken` is the clean reconnect of a device whose SAS token
+/// is about to expire.
 enum class OpKind : uint8_t {
   connect,
   get_twin,
   report,
   telemetry,
+  renew_token,
   patch_desired,
   patch_tags,
   replace_twin,
@@ -26,7 +28,8 @@ enum class OpKind : uint8_t {
 };
 inline constexpr size_t kOpKindCount = static_cast<size_t>(OpKind::kCount);
 
-/// `connect getTwin report telemetry patchDesired patchTags replaceTwin query backendGetTwin`. Static storage.
+/// `connect getTwin report telemetry renewToken patchDesired patchTags replaceTwin query backendGetTwin`. Static
+/// storage.
 std::string_view to_string(OpKind kind);
 /// The inverse; `reportedUpdate` is accepted for `report`.
 std::optional<OpKind> parse_op_kind(std::string_view text);
@@ -64,15 +67,16 @@ std::optional<ErrorClass> parse_error_class(std::string_view text);
 
 /// How one desired-property update ended (docs/measuring.md). Each started update ends in exactly one of them.
 enum class ConvergenceOutcome : uint8_t {
-  applied,      ///< the device was notified, applied and reported the value, and the report was acknowledged
-  superseded,   ///< the device holds this or a newer version, but learnt it from a read, not from this notification
-  lost,         ///< the hub accepted the patch, the device stayed connected, and nothing arrived before the deadline
-  unconverged,  ///< not done before the deadline for any other reason (device away, report not acknowledged)
-  failed,       ///< the patch itself was not accepted, so there was nothing to converge
+  applied,       ///< the device was notified, applied and reported the value, and the report was acknowledged
+  superseded,    ///< the device holds this or a newer version, but learnt it from a read, not from this notification
+  lost,          ///< the hub accepted the patch, the device stayed connected, and nothing arrived before the deadline
+  unconverged,   ///< not done before the deadline for any other reason (device away, report not acknowledged)
+  failed,        ///< the patch itself was not accepted, so there was nothing to converge
+  apply_failed,  ///< the notification arrived and the device's simulated work failed, as the scenario asked
   kCount
 };
 inline constexpr size_t kConvergenceOutcomeCount = static_cast<size_t>(ConvergenceOutcome::kCount);
-/// `applied superseded lost unconverged failed`.
+/// `applied superseded lost unconverged failed applyFailed`.
 std::string_view to_string(ConvergenceOutcome outcome);
 
 /// Why a device had to connect again.

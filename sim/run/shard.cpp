@@ -291,7 +291,7 @@ void Shard::start_one(uint32_t stream, metrics::PhaseIndex phase, MonoTime due, 
         return devices_.connect(own, phase, due);
     }
   }
-  const auto backend = stream - static_cast<uint32_t>(plan_.fleets.size()) * 4;
+  const auto backend = plan_.scenario.backend_of_stream(stream);
   backend::FollowId follow = backend::kNotFollowed;
   if (kind == metrics::OpKind::patch_desired || kind == metrics::OpKind::replace_twin) {
     follow = correlator_.start(own, phase, due);

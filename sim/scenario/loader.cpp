@@ -716,7 +716,7 @@ class Loader {
       read_load_entry(member.value, at, phase.duration, entry);
       if (!stream) continue;
       const bool query =
-          s_.is_backend_stream(*stream) && s_.backends[*stream - s_.fleets.size() * 4].op == OpKind::query;
+          s_.is_backend_stream(*stream) && s_.backends[s_.backend_of_stream(*stream)].op == OpKind::query;
       if (entry.spec.per_device && query) {
         complaints_.add(member.value.place, at, shortened(member.value.text), "a query belongs to no device",
                         "give its total rate: 2/s");
@@ -776,7 +776,7 @@ class Loader {
 
   void check_stream_use(uint32_t stream, const detail::YamlMember& member, const std::string& path) {
     if (s_.is_backend_stream(stream)) return;
-    const auto& fleet = s_.fleets[stream / 4];
+    const auto& fleet = s_.fleets[s_.fleet_of_stream(stream)];
     if (streams_[stream].kind == OpKind::report && !reporting_fleets_.contains(fleet.name)) {
       complaints_.add(member.place, path, member.key, fmt::format("fleet \"{}\" has nothing to report", fleet.name),
                       "give the fleet reported: {...}");

@@ -54,7 +54,7 @@ bool needs_devices(const Scenario& s, const Phase& phase) {
   if (phase.disconnect || (phase.until && !phase.connect)) return true;
   return std::any_of(phase.load.begin(), phase.load.end(), [&](const LoadEntry& entry) {
     if (!s.is_backend_stream(entry.stream)) return true;
-    const auto op = s.backends[entry.stream - s.fleets.size() * 4].op;
+    const auto op = s.backends[s.backend_of_stream(entry.stream)].op;
     return op == OpKind::patch_desired || op == OpKind::replace_twin;
   });
 }
@@ -408,7 +408,7 @@ void append_fleet(std::string& out, const Fleet& fleet) {
       "  - name: {}\n    count: {}\n    {}: {}\n    transport: {}\n    engine: native\n    tls: {}\n    auth: {}\n",
       word(fleet.name), fleet.count, fleet.connection_strings.empty() ? "deviceId" : "connectionStrings",
       detail::quoted(fleet.connection_strings.empty() ? fleet.device_id_pattern : fleet.connection_strings),
-      to_string(fleet.transport), fleet.tls, to_string(fleet.auth));
+      to_string(fleet.transport), fleet.tls.on(), to_string(fleet.auth));
   if (!fleet.tags.empty()) out += fmt::format("    tags: {}\n", fleet.tags.source());
   if (!fleet.reported.empty()) out += fmt::format("    reported: {}\n", fleet.reported.source());
   if (!fleet.on_desired.empty()) out += "    onDesired:\n";

@@ -11,14 +11,42 @@ const char* to_string(TransportKind kind) {
   switch (kind) {
     case TransportKind::mqtt:
       return "mqtt";
+    case TransportKind::mqttws:
+      return "mqttws";
   }
   return "mqtt";
+}
+
+const char* to_string(Engine engine) {
+  switch (engine) {
+    case Engine::native:
+      return "native";
+    case Engine::paho:
+      return "paho";
+  }
+  return "native";
+}
+
+const char* to_string(Tls::Version version) {
+  switch (version) {
+    case Tls::Version::any:
+      return "any";
+    case Tls::Version::v1_2:
+      return "1.2";
+    case Tls::Version::v1_3:
+      return "1.3";
+  }
+  return "any";
 }
 
 const char* to_string(AuthKind kind) {
   switch (kind) {
     case AuthKind::sas:
       return "sas";
+    case AuthKind::x509_selfsigned:
+      return "x509-selfsigned";
+    case AuthKind::x509_ca:
+      return "x509-ca";
   }
   return "sas";
 }
@@ -42,9 +70,15 @@ uint32_t Scenario::device_count() const {
 }
 
 namespace {
-constexpr metrics::OpKind kFleetOperations[] = {metrics::OpKind::connect, metrics::OpKind::get_twin,
-                                                metrics::OpKind::report, metrics::OpKind::telemetry};
+constexpr metrics::OpKind kFleetOperations[Scenario::kStreamsPerFleet] = {
+    metrics::OpKind::connect, metrics::OpKind::get_twin, metrics::OpKind::report, metrics::OpKind::telemetry,
+    metrics::OpKind::renew_token};
 }  // namespace
+
+bool Scenario::uses_tls() const {
+  return std::any_of(fleets.begin(), fleets.end(), [](const Fleet& fleet) { return fleet.tls.on(); }) ||
+         std::any_of(backends.begin(), backends.end(), [](const auto& group) { return group.tls.value_or(false); });
+}
 
 std::vector<metrics::StreamSpec> Scenario::streams() const {
   std::vector<metrics::StreamSpec> out;
@@ -61,12 +95,12 @@ std::vector<metrics::StreamSpec> Scenario::streams() const {
 uint32_t Scenario::fleet_stream(uint32_t fleet, metrics::OpKind kind) const {
   const auto at = std::find(std::begin(kFleetOperations), std::end(kFleetOperations), kind);
   TS_ASSERT(fleet < fleets.size() && at != std::end(kFleetOperations));
-  return fleet * 4 + static_cast<uint32_t>(at - std::begin(kFleetOperations));
+  return fleet * kStreamsPerFleet + static_cast<uint32_t>(at - std::begin(kFleetOperations));
 }
 
 uint32_t Scenario::fleet_of_stream(uint32_t stream) const {
-  if (!is_backend_stream(stream)) return stream / 4;
-  const auto& backend = backends.at(stream - fleets.size() * 4);
+  if (!is_backend_stream(stream)) return stream / kStreamsPerFleet;
+  const auto& backend = backends.at(backend_of_stream(stream));
   return backend.op == metrics::OpKind::query ? 0 : backend.fleet;
 }
 

@@ -36,8 +36,14 @@ struct Target {
   Kind kind = Kind::embedded;
   std::string connection_string;  ///< as written; may hold a secret: never print it unredacted
   std::string ready_file;
-  uint16_t mqtt_port = 0;  ///< connection string only; 0 until resolved (then 1883)
-  uint16_t http_port = 0;  ///< connection string only; 0 until resolved (then 80)
+  // Connection string only; 0 = not given. `resolve` fills in those that the scenario uses (8883, 443, 1883, 80).
+  uint16_t mqtt_port = 0, mqtts_port = 0, http_port = 0, https_port = 0;
+  std::string ca_file;  ///< connection string only: PEM of the CAs to trust; empty: the system's
+  /// Not embedded: certificate and key (PEM files) of the CA that the hub trusts to sign `x509-ca` devices.
+  std::string device_ca_certificate, device_ca_key;
+  /// What fleets (over MQTT, or over WebSocket on the HTTP ports) and back ends do when they do not say.
+  bool mqtt_uses_tls() const { return kind == Kind::connection_string && (mqtts_port != 0 || mqtt_port == 0); }
+  bool http_uses_tls() const { return kind == Kind::connection_string && (https_port != 0 || http_port == 0); }
   struct Hub {
     uint32_t threads = 1;
     friend bool operator==(const Hub&, const Hub&) = default;
@@ -45,11 +51,46 @@ struct Target {
   friend bool operator==(const Target&, const Target&) = default;
 };
 
-enum class TransportKind : uint8_t { mqtt };  ///< `mqtt`: MQTT 3.1.1 over TCP
-enum class AuthKind : uint8_t { sas };        ///< `sas`: symmetric key, SAS token
+enum class TransportKind : uint8_t {
+  mqtt,    ///< MQTT 3.1.1 over TCP
+  mqttws,  ///< MQTT 3.1.1 over WebSocket, on the hub's HTTP port
+};
+enum class Engine : uint8_t {
+  native,  ///< this project's own client
+  paho,    ///< Paho MQTT C++: another client's view, for a few hundred devices
+};
+enum class AuthKind : uint8_t {
+  sas,              ///< symmetric key, SAS token
+  x509_selfsigned,  ///< client certificate that the hub knows by its thumbprint
+  x509_ca,          ///< client certificate signed by a CA that the hub trusts; CN = device id
+};
 
+/// `mqtt`, `mqttws`.
 const char* to_string(TransportKind kind);
+/// `native`, `paho`.
+const char* to_string(Engine engine);
+/// `sas`, `x509-selfsigned`, `x509-ca`.
 const char* to_string(AuthKind kind);
+
+/// TLS of a fleet's connections. The hub's certificate is always verified.
+struct Tls {
+  enum class Version : uint8_t { any, v1_2, v1_3 };  ///< any: 1.2 or 1.3, as the hub prefers
+  std::optional<bool> enabled;                       ///< set once resolved
+  Version version = Version::any;
+  bool resumption = false;  ///< a device that comes back offers its last session
+  bool on() const { return enabled.value_or(false); }
+  friend bool operator==(const Tls&, const Tls&) = default;
+};
+/// `any`, `1.2`, `1.3`.
+const char* to_string(Tls::Version version);
+
+/// How long SAS tokens live, and when a device replaces its own: by a clean reconnect, as the official SDK does.
+struct Tokens {
+  Nanos lifetime = std::chrono::hours{1};
+  Nanos renew_before{0};  ///< before the end; 0 until resolved (then a quarter of the lifetime, at most 15 min)
+  double jitter = 0.1;    ///< each renewal comes up to this share of its time early; 0: all at the same age
+  friend bool operator==(const Tokens&, const Tokens&) = default;
+};
 
 /// What devices do about a change of desired properties below `path`.
 struct DesiredListener {
@@ -92,15 +133,19 @@ struct Fleet {
   /// runner. Empty: the run registers devices named by the pattern, with keys of its own making.
   std::string connection_strings;
   TransportKind transport = TransportKind::mqtt;
+  Engine engine = Engine::native;
   AuthKind auth = AuthKind::sas;
-  bool tls = false;
-  ValueTemplate tags;  ///< empty: none; rendered with n = index in the fleet
+  Tls tls;
+  Tokens tokens;         ///< auth sas only
+  bool methods = false;  ///< subscribes to direct methods and answers each with 200 and its own payload
+  bool c2d = false;      ///< subscribes to cloud-to-device messages and counts them
+  ValueTemplate tags;    ///< empty: none; rendered with n = index in the fleet
   ValueTemplate
       reported;  ///< empty: none; what a device reports when it connects first and when `<fleet>.report` is due
   std::vector<DesiredListener> on_desired;  ///< empty: notifications are received and not answered
   Telemetry telemetry;
   Reconnect reconnect;
-  Nanos keep_alive = std::chrono::seconds{240};
+  Nanos keep_alive = std::chrono::seconds{180};  ///< the official SDK's
   Nanos timeout{0};  ///< for each operation of a device; 0 until resolved (then `limits.operation_timeout`)
 
   /// `index_in_fleet` is 0 .. count - 1.
@@ -123,6 +168,7 @@ struct BackendGroup {
   uint32_t page_size = 100;            ///< query: x-ms-max-item-count, 1 .. 10,000
   Pages pages = Pages::all;            ///< query: whether an operation is one page or the whole result
   IfMatch if_match = IfMatch::any;
+  std::optional<bool> tls;   ///< set once resolved (then as the target's ports say)
   Nanos timeout{0};          ///< 0 until resolved (then `limits.operation_timeout`)
   uint32_t connections = 0;  ///< HTTP/1.1 connections per shard; 0 until resolved (then from rate and expected latency)
   friend bool operator==(const BackendGroup&, const BackendGroup&) = default;
@@ -214,6 +260,7 @@ struct Scenario {
   std::string description;
   uint64_t seed = 42;
   Target target;
+  bool canary = true;  ///< one Paho device does what the fleets do, as a check of this tool's own stopwatch
   std::vector<Fleet> fleets;
   std::vector<BackendGroup> backends;
   std::vector<Phase> phases;
@@ -222,15 +269,21 @@ struct Scenario {
   Limits limits;
 
   uint32_t device_count() const;
-  /// What can arrive, in a fixed order: `<fleet>.connect`, `.getTwin`, `.report`, `.telemetry` for each fleet, then one
-  /// stream for each back end by its name.
+  /// What can arrive, in a fixed order: `<fleet>.connect`, `.getTwin`, `.report`, `.telemetry`, `.renewToken` for each
+  /// fleet, then one stream for each back end by its name.
   std::vector<metrics::StreamSpec> streams() const;
-  /// `kind` is one of connect, get_twin, report, telemetry.
+  static constexpr uint32_t kStreamsPerFleet = 5;
+  /// `kind` is one of connect, get_twin, report, telemetry, renew_token.
   uint32_t fleet_stream(uint32_t fleet, metrics::OpKind kind) const;
-  uint32_t backend_stream(uint32_t backend) const { return static_cast<uint32_t>(fleets.size()) * 4 + backend; }
+  uint32_t backend_stream(uint32_t backend) const { return fleet_streams() + backend; }
   /// The fleet a stream works on; a query counts as working on fleet 0.
   uint32_t fleet_of_stream(uint32_t stream) const;
-  bool is_backend_stream(uint32_t stream) const { return stream >= fleets.size() * 4; }
+  bool is_backend_stream(uint32_t stream) const { return stream >= fleet_streams(); }
+  /// The back end of a stream for which `is_backend_stream` holds.
+  uint32_t backend_of_stream(uint32_t stream) const { return stream - fleet_streams(); }
+  uint32_t fleet_streams() const { return static_cast<uint32_t>(fleets.size()) * kStreamsPerFleet; }
+  /// Whether any device or back end uses TLS.
+  bool uses_tls() const;
   /// Streams and phases for the recorders of a run.
   metrics::RecorderLayout recorder_layout() const;
   bool checks(Invariant invariant) const;
