@@ -4,6 +4,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "sim/hub/shard.hpp"
 #include "sim/protocol/service_routes.hpp"
@@ -21,11 +23,13 @@ struct ServiceCall {
 
 struct ServiceAnswer {
   int status = 200;
-  std::string body;          ///< JSON; empty with 204
-  std::string error_name;    ///< iothub-errorcode
-  std::string etag;          ///< ETag, with quotes
-  std::string item_type;     ///< x-ms-item-type
-  std::string continuation;  ///< x-ms-continuation; empty = the header is absent
+  std::string body;                                          ///< JSON; empty with 204
+  std::string error_name;                                    ///< iothub-errorcode
+  std::string etag;                                          ///< ETag, with quotes
+  std::string item_type;                                     ///< x-ms-item-type
+  std::string continuation;                                  ///< x-ms-continuation; empty = the header is absent
+  std::string content_type;                                  ///< empty = JSON
+  std::vector<std::pair<std::string, std::string>> headers;  ///< further ones, as they go to the wire
 };
 
 /// Counts the refusal of `operation`, also when it never reached its shard (unauthorized, unknown path).

@@ -1,6 +1,8 @@
 #include "sim/hub/frontends/http/http_connection.hpp"
 
 #include <array>
+#include <span>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -216,18 +218,30 @@ void HttpConnection::on_request(std::string& out) {
 }
 
 void HttpConnection::answer(const ServiceAnswer& answer, std::string& out) {
-  std::array<http::Header, 8> headers;
+  constexpr size_t kOwnHeadersMax = 8;
+  std::array<http::Header, kOwnHeadersMax> own;
+  std::vector<http::Header> more;
   size_t count = 0;
   const std::string request_id = shard().make_uuid();
-  if (!answer.body.empty()) headers[count++] = {"Content-Type", "application/json; charset=utf-8"};
-  headers[count++] = {"Date", shard().http_date()};
-  headers[count++] = {"x-ms-request-id", request_id};
-  if (!answer.etag.empty()) headers[count++] = {"ETag", answer.etag};
-  if (!answer.error_name.empty()) headers[count++] = {"iothub-errorcode", answer.error_name};
-  if (!answer.item_type.empty()) headers[count++] = {"x-ms-item-type", answer.item_type};
-  if (!answer.continuation.empty()) headers[count++] = {"x-ms-continuation", answer.continuation};
-  if (closing_) headers[count++] = {"Connection", "close"};
-  http::append_response(out, answer.status, {headers.data(), count}, answer.body);
+  if (!answer.content_type.empty()) {
+    own[count++] = {"Content-Type", answer.content_type};
+  } else if (!answer.body.empty()) {
+    own[count++] = {"Content-Type", "application/json; charset=utf-8"};
+  }
+  own[count++] = {"Date", shard().http_date()};
+  own[count++] = {"x-ms-request-id", request_id};
+  if (!answer.etag.empty()) own[count++] = {"ETag", answer.etag};
+  if (!answer.error_name.empty()) own[count++] = {"iothub-errorcode", answer.error_name};
+  if (!answer.item_type.empty()) own[count++] = {"x-ms-item-type", answer.item_type};
+  if (!answer.continuation.empty()) own[count++] = {"x-ms-continuation", answer.continuation};
+  if (closing_) own[count++] = {"Connection", "close"};
+  std::span<const http::Header> headers{own.data(), count};
+  if (!answer.headers.empty()) {
+    more.assign(headers.begin(), headers.end());
+    for (const auto& [name, value] : answer.headers) more.push_back({name, value});
+    headers = more;
+  }
+  http::append_response(out, answer.status, headers, answer.body);
   shard().counts().add(&HubCounts::http_requests);
   shard().counts().add(status_counter(answer.status));
 }
