@@ -29,6 +29,10 @@ bool signed_by(const protocol::SasToken& token, std::string_view base64_key) {
   return key && protocol::signature_matches(token, *key);
 }
 
+WallTime expiry_of(const protocol::SasToken& token) {
+  return WallTime{std::chrono::seconds{std::min(token.se, kFarFuture)}};
+}
+
 }  // namespace
 
 Permission required_permission(protocol::ServiceOperation operation) {
@@ -83,6 +87,7 @@ std::vector<Policy> with_keys(std::vector<Policy> policies) {
 Result<AccessControl> AccessControl::make(const HubConfig& config) {
   AccessControl access;
   access.enabled_ = config.check_sas;
+  access.authorities_pem_ = config.device_authorities_pem;
   if (config.host_name.empty()) return make_error(ErrorCode::invalid_argument, "the hub needs a host name");
   for (const std::string& host :
        {config.host_name, config.listen, std::string{"localhost"}, std::string{"127.0.0.1"}}) {
@@ -150,13 +155,24 @@ ServiceResult<ServiceGrant> AccessControl::check_service(std::string_view author
   if (unix_seconds(now) > token->se) return unauthorized("the token has expired");
   const auto policy = check_signature(*token);
   if (!policy) return policy.error();
-  return ServiceGrant{(*policy)->name, (*policy)->permissions,
-                      WallTime{std::chrono::seconds{std::min(token->se, kFarFuture)}}, *whole_hub};
+  return ServiceGrant{(*policy)->name, (*policy)->permissions, expiry_of(*token), *whole_hub};
 }
 
-ServiceResult<void> AccessControl::check_device(const DeviceCredentials& credentials, WallTime now) const {
-  if (!enabled_) return {};
-  if (credentials.token.empty()) return unauthorized("the password is missing");
+ServiceResult<DeviceGrant> AccessControl::check_device(const DeviceCredentials& credentials, WallTime now) const {
+  if (!enabled_) return DeviceGrant{};
+  using Type = twin::AuthenticationType;
+  const bool by_certificate = credentials.authentication_type == Type::self_signed ||
+                              credentials.authentication_type == Type::certificate_authority;
+  return by_certificate ? check_device_certificate(credentials, now) : check_device_token(credentials, now);
+}
+
+ServiceResult<DeviceGrant> AccessControl::check_device_token(const DeviceCredentials& credentials, WallTime now) const {
+  if (credentials.token.empty()) {
+    return unauthorized(
+        credentials.certificate == nullptr
+            ? "the password is missing"
+            : "the password is missing: the identity signs tokens, a certificate does not replace them");
+  }
   const auto token = protocol::parse_sas_token(credentials.token);
   if (!token) return unauthorized(token.error().message);
   std::string path = fmt::format("/devices/{}", credentials.device_id);
@@ -166,13 +182,36 @@ ServiceResult<void> AccessControl::check_device(const DeviceCredentials& credent
   if (!token->skn.empty()) {
     const auto policy = check_signature(*token);
     if (!policy) return policy.error();
-    if (((*policy)->permissions & kDeviceConnect) != 0) return {};
-    return unauthorized(fmt::format("policy '{}' has no permission to connect devices", token->skn));
-  }
-  if (!signed_by(*token, credentials.primary_key) && !signed_by(*token, credentials.secondary_key)) {
+    if (((*policy)->permissions & kDeviceConnect) == 0) {
+      return unauthorized(fmt::format("policy '{}' has no permission to connect devices", token->skn));
+    }
+  } else if (!signed_by(*token, credentials.primary_key) && !signed_by(*token, credentials.secondary_key)) {
     return unauthorized("the signature does not match a key of the device");
   }
-  return {};
+  return DeviceGrant{expiry_of(*token)};
+}
+
+ServiceResult<DeviceGrant> AccessControl::check_device_certificate(const DeviceCredentials& credentials,
+                                                                   WallTime now) const {
+  if (!credentials.token.empty()) return unauthorized("the identity needs its certificate, not a token");
+  if (credentials.certificate == nullptr) return unauthorized("the identity needs a certificate, none was shown");
+  const net::PeerCertificate& shown = *credentials.certificate;
+  if (credentials.authentication_type == twin::AuthenticationType::self_signed) {
+    const auto is_shown = [&](std::string_view thumbprint) {
+      return !thumbprint.empty() &&
+             (equal_ignoring_case(thumbprint, shown.sha1) || equal_ignoring_case(thumbprint, shown.sha256));
+    };
+    if (is_shown(credentials.primary_thumbprint) || is_shown(credentials.secondary_thumbprint)) return DeviceGrant{};
+    return unauthorized(fmt::format("the certificate's thumbprint {} is not one of the identity's", shown.sha1));
+  }
+  std::string expected{credentials.device_id};
+  if (!credentials.module_id.empty()) expected.append(1, '/').append(credentials.module_id);
+  if (shown.common_name != expected) {
+    return unauthorized(fmt::format("the certificate is for '{}', not for '{}'", shown.common_name, expected));
+  }
+  if (authorities_pem_.empty()) return unauthorized("this hub trusts no device authority");
+  static_cast<void>(now);
+  return unauthorized("the certificate is not trusted");
 }
 
 }  // namespace twinstorm::hub

@@ -11,21 +11,32 @@
 #include "sim/base/time.hpp"
 #include "sim/hub/hub.hpp"
 #include "sim/hub/service_error.hpp"
+#include "sim/net/certificates.hpp"
 #include "sim/protocol/sas.hpp"
 #include "sim/protocol/service_routes.hpp"
+#include "sim/twin/twin_document.hpp"
 
 namespace twinstorm::hub {
 
 /// What a service operation asks for (service.md 2.3).
 Permission required_permission(protocol::ServiceOperation operation);
 
-/// What a device connection presents, and the keys it may have signed with.
+/// What a device presents, over whatever transport, and what its identity says it has to present.
 struct DeviceCredentials {
-  std::string_view token;  ///< the MQTT password
+  std::string_view token;  ///< the MQTT password or the HTTP Authorization value; empty = none
   std::string_view device_id;
-  std::string_view module_id;      ///< empty for a device
-  std::string_view primary_key;    ///< base64
-  std::string_view secondary_key;  ///< base64
+  std::string_view module_id;                         ///< empty for a device
+  std::string_view primary_key;                       ///< base64
+  std::string_view secondary_key;                     ///< base64
+  const net::PeerCertificate* certificate = nullptr;  ///< what the TLS handshake showed; null = none
+  twin::AuthenticationType authentication_type = twin::AuthenticationType::sas;
+  std::string_view primary_thumbprint;  ///< hex of SHA-1 or SHA-256, any case; empty = none
+  std::string_view secondary_thumbprint;
+};
+
+/// How long a device may stay on the strength of what it presented.
+struct DeviceGrant {
+  WallTime expires = WallTime::max();  ///< the token's expiry; `WallTime::max()` for a certificate
 };
 
 /// What a service token allows, so that a connection need not verify the same text again.
@@ -48,9 +59,11 @@ class AccessControl {
   /// Checks an `Authorization` value for a request to `path` (percent-decoded, begins with `/`); whether the policy has
   /// the permission is the caller's question to the grant. Error: 401 with the reason.
   ServiceResult<ServiceGrant> check_service(std::string_view authorization, std::string_view path, WallTime now) const;
-  /// The token must be signed by one of the device's keys, or by a policy with DeviceConnect, for the device's
-  /// resource. Error: 401 with the reason.
-  ServiceResult<void> check_device(const DeviceCredentials& credentials, WallTime now) const;
+  /// An identity of type `sas` needs a token for its resource, signed by one of its keys or by a policy with
+  /// DeviceConnect; what certificate it shows does not matter. An X.509 identity needs its certificate and no token:
+  /// `selfSigned` by thumbprint, `certificateAuthority` by a chain to a trusted authority and the subject's common
+  /// name, `deviceId` or `deviceId/moduleId` (device.md 2). Error: 401 with the reason, free of secrets.
+  ServiceResult<DeviceGrant> check_device(const DeviceCredentials& credentials, WallTime now) const;
 
  private:
   struct Key {
@@ -64,10 +77,13 @@ class AccessControl {
   /// True when the token's resource is a whole hub.
   ServiceResult<bool> check_reach(const protocol::SasToken& token, std::string_view path) const;
   ServiceResult<const Key*> check_signature(const protocol::SasToken& token) const;
+  ServiceResult<DeviceGrant> check_device_token(const DeviceCredentials& credentials, WallTime now) const;
+  ServiceResult<DeviceGrant> check_device_certificate(const DeviceCredentials& credentials, WallTime now) const;
 
   bool enabled_ = true;
   std::vector<std::string> hosts_;  // lower case, without port
   std::vector<Key> keys_;
+  std::string authorities_pem_;  // of CA-signed devices
 };
 
 /// The policies with every missing key generated.

@@ -30,7 +30,12 @@ class AccessControlTest : public ::testing::Test {
   }
   std::string device_error(std::string_view token, std::string_view device_id = "dev1",
                            std::string_view module_id = {}) {
-    const auto checked = access->check_device({token, device_id, module_id, kDeviceKey, kDeviceKey}, kNow);
+    const auto checked = access->check_device({.token = token,
+                                               .device_id = device_id,
+                                               .module_id = module_id,
+                                               .primary_key = kDeviceKey,
+                                               .secondary_key = kDeviceKey},
+                                              kNow);
     return checked ? "" : checked.error().message;
   }
 

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "sim/hub/policy/device_admission.hpp"
 #include "sim/protocol/byte_writer.hpp"
 #include "sim/protocol/mqtt/decoder.hpp"
 #include "sim/protocol/mqtt/encoder.hpp"
@@ -80,22 +81,14 @@ ConnectDecision decide_connect(const mqtt::Connect& connect, const Shard& shard)
   if (connect.client_id != expected) {
     return refuse_connect(fmt::format("client id '{}' with user name of '{}'", connect.client_id, expected));
   }
-  DeviceRecord* record = shard.store().find(name->device_id, name->module_id);
-  if (record == nullptr) return refuse_connect(fmt::format("'{}' is not registered", expected));
-  if (record->twin.status != twin::DeviceStatus::enabled)
-    return refuse_connect(fmt::format("'{}' is disabled", expected));
-  if (auto allowed =
-          shard.shared().access->check_device({connect.password.value_or(std::string_view{}), name->device_id,
-                                               name->module_id, record->primary_key, record->secondary_key},
-                                              shard.wall_now());
-      !allowed) {
-    return refuse_connect(fmt::format("'{}': {}", expected, allowed.error().message));
-  }
+  const auto admission = admit_device(shard.store(), *shard.shared().access, name->device_id, name->module_id,
+                                      connect.password.value_or(std::string_view{}), nullptr, shard.wall_now());
+  if (!admission) return refuse_connect(fmt::format("'{}': {}", expected, admission.error().message));
   ConnectDecision decision;
   decision.code = ConnackCode::accepted;
-  decision.session_present = !connect.clean_session && record->session_stored;
+  decision.session_present = !connect.clean_session && admission->record->session_stored;
   decision.api_version_given = !name->api_version.empty();
-  decision.record = record;
+  decision.record = admission->record;
   return decision;
 }
 
