@@ -34,6 +34,9 @@ ErrorClass error_of(ConnectRefusal refusal) {
       return ErrorClass::throttled;
     case ConnectRefusal::unreachable:
     case ConnectRefusal::rejected:
+    case ConnectRefusal::untrusted:
+    case ConnectRefusal::handshake:
+    case ConnectRefusal::upgrade:
       return ErrorClass::refused;
   }
   return ErrorClass::refused;
@@ -204,7 +207,7 @@ void DevicePool::identify(LocalDevice device, transport::Identity& identity) {
   identity.keep_alive_seconds = static_cast<uint16_t>(fleet(device).keep_alive / std::chrono::seconds{1});
 }
 
-void DevicePool::on_connected(LocalDevice device) {
+void DevicePool::on_connected(LocalDevice device, bool /*session_present*/) {
   auto& hot = hot_[device];
   const MonoTime now = clock_.mono();
   const Nanos intended = now - hot.connect_due;
@@ -215,7 +218,9 @@ void DevicePool::on_connected(LocalDevice device) {
   hot.refetches = 0;
   set_state(device, DeviceState::subscribing);
   wheel_.arm(life_timers_ + device, now + fleet(device).timeout);
-  hot.link->subscribe();
+  id_scratch_.clear();
+  append_device_id(device, id_scratch_);
+  hot.link->subscribe(transport::Subscriptions::twin, {id_scratch_});
 }
 
 void DevicePool::connect_ended(LocalDevice device, ErrorClass error) {
@@ -475,7 +480,7 @@ void DevicePool::send_request(uint32_t index, std::string_view body) {
       uint16_t message = 0;
       id_scratch_.clear();
       append_device_id(device, id_scratch_);
-      sent = hot.link->send_telemetry(id_scratch_, body, message);
+      sent = hot.link->send_telemetry({.from = {id_scratch_}, .payload = body}, message);
       request.id = message;
       break;
     }

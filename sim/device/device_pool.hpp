@@ -164,7 +164,7 @@ class DevicePool final : private transport::TransportEvents {
 
   // Link events.
   void identify(LocalDevice device, transport::Identity& identity) override;
-  void on_connected(LocalDevice device) override;
+  void on_connected(LocalDevice device, bool session_present) override;
   void on_connect_refused(LocalDevice device, transport::ConnectRefusal refusal) override;
   void on_subscribed(LocalDevice device, bool granted) override;
   void on_twin_response(LocalDevice device, const transport::TwinResponse& response) override;

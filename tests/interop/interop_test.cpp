@@ -9,6 +9,7 @@
 #include "sim/protocol/encoding.hpp"
 #include "sim/protocol/sas.hpp"
 #include "sim/transport/mqtt/mqtt_transport.hpp"
+#include "sim/transport/mqtt/request_id.hpp"
 #include "tests/integration/hub/raw_clients.hpp"
 #include "tests/support/process.hpp"
 
@@ -161,7 +162,7 @@ class Recorder final : public transport::TransportEvents {
     identity.password = "anything";
     identity.keep_alive_seconds = 1;
   }
-  void on_connected(transport::LocalDevice) override { connected = true; }
+  void on_connected(transport::LocalDevice, bool) override { connected = true; }
   void on_connect_refused(transport::LocalDevice, transport::ConnectRefusal) override { refused = true; }
   void on_subscribed(transport::LocalDevice, bool ok) override { subscribed = true, granted = ok; }
   void on_twin_response(transport::LocalDevice, const transport::TwinResponse& response) override {
@@ -183,6 +184,8 @@ class Recorder final : public transport::TransportEvents {
   uint16_t acknowledged = 0;
 };
 
+std::string rid_of(uint32_t request) { return std::string{transport::format_request_id(request, 0).view()}; }
+
 TEST(DeviceLink, SpeaksMqttThatMosquittoUnderstands) {
   const Mosquitto broker;
   ASSERT_NE(broker.port, 0) << "mosquitto did not start";
@@ -201,7 +204,7 @@ TEST(DeviceLink, SpeaksMqttThatMosquittoUnderstands) {
   const transport::LinkTarget target{{boost::asio::ip::make_address("127.0.0.1"), broker.port}, "localhost"};
   link.connect(target, seconds{5});
   ASSERT_TRUE(until([&] { return seen.connected; }));
-  link.subscribe();
+  link.subscribe(transport::Subscriptions::twin, {"dev1"});
   ASSERT_TRUE(until([&] { return seen.subscribed; }));
   EXPECT_TRUE(seen.granted);
 
@@ -219,15 +222,15 @@ TEST(DeviceLink, SpeaksMqttThatMosquittoUnderstands) {
   EXPECT_EQ(link.get_twin(41), transport::Sent::ok);
   auto message = next();
   ASSERT_NE(message, nullptr);
-  EXPECT_EQ(message->get_topic(), "$iothub/twin/GET/?$rid=41");
+  EXPECT_EQ(message->get_topic(), "$iothub/twin/GET/?$rid=" + rid_of(41));
   EXPECT_EQ(message->to_string(), " ");
   EXPECT_EQ(link.report(42, R"({"a":1})"), transport::Sent::ok);
   message = next();
   ASSERT_NE(message, nullptr);
-  EXPECT_EQ(message->get_topic(), "$iothub/twin/PATCH/properties/reported/?$rid=42");
+  EXPECT_EQ(message->get_topic(), "$iothub/twin/PATCH/properties/reported/?$rid=" + rid_of(42));
   EXPECT_EQ(message->to_string(), R"({"a":1})");
 
-  other.publish("$iothub/twin/res/204/?$rid=42&$version=7", "", 0, 0, false);
+  other.publish("$iothub/twin/res/204/?$rid=" + rid_of(42) + "&$version=7", "", 0, 0, false);
   ASSERT_TRUE(until([&] { return seen.status != 0; }));
   EXPECT_EQ(seen.status, 204);
   EXPECT_EQ(seen.request, 42u);
@@ -238,7 +241,7 @@ TEST(DeviceLink, SpeaksMqttThatMosquittoUnderstands) {
   EXPECT_EQ(seen.body, patch);
 
   uint16_t id = 0;
-  EXPECT_EQ(link.send_telemetry("dev1", "payload", id), transport::Sent::ok);
+  EXPECT_EQ(link.send_telemetry({.from = {"dev1"}, .payload = "payload"}, id), transport::Sent::ok);
   ASSERT_TRUE(until([&] { return seen.acknowledged != 0; }));
   EXPECT_EQ(seen.acknowledged, id);
 

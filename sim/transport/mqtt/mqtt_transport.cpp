@@ -1,13 +1,57 @@
 #include "sim/transport/mqtt/mqtt_transport.hpp"
 
-#include <charconv>
+#include <array>
+#include <utility>
 
 #include "sim/base/rng.hpp"
 #include "sim/protocol/topics.hpp"
+#include "sim/transport/mqtt/request_id.hpp"
 
 namespace twinstorm::transport {
 
 using mqtt::ByteWriter;
+
+namespace {
+
+/// Filters of one device, in the order the SDK would subscribe.
+class Filters {
+ public:
+  Filters(Subscriptions set, DeviceName name) {
+    if (contains(set, Subscriptions::twin_responses)) add(protocol::kTwinResponseFilter, mqtt::Qos::at_most_once);
+    if (contains(set, Subscriptions::desired)) add(protocol::kDesiredFilter, mqtt::Qos::at_most_once);
+    if (contains(set, Subscriptions::methods)) add(protocol::kMethodFilter, mqtt::Qos::at_most_once);
+    if (contains(set, Subscriptions::devicebound) && name.module_id.empty()) {
+      protocol::append_devicebound_filter(devicebound_, name.device_id);
+      add(devicebound_, mqtt::Qos::at_least_once);
+    }
+  }
+  const mqtt::Subscription* begin() const { return filters_.data(); }
+  const mqtt::Subscription* end() const { return filters_.data() + size_; }
+  size_t size() const { return size_; }
+
+ private:
+  void add(std::string_view filter, mqtt::Qos qos) { filters_[size_++] = {filter, qos}; }
+
+  std::string devicebound_;
+  std::array<mqtt::Subscription, 4> filters_;
+  size_t size_ = 0;
+};
+
+template <protocol::ByteSink Out>
+void append_telemetry_topic(Out& out, const Telemetry& telemetry) {
+  if (telemetry.from.module_id.empty()) {
+    protocol::append_telemetry(out, telemetry.from.device_id, telemetry.bag);
+    return;
+  }
+  out.append(std::string_view{"devices/"});
+  out.append(telemetry.from.device_id);
+  out.append(std::string_view{"/modules/"});
+  out.append(telemetry.from.module_id);
+  out.append(std::string_view{"/messages/events/"});
+  out.append(telemetry.bag);
+}
+
+}  // namespace
 
 // The packets of one read, turned into device events. Lives on the stack of `on_stream_bytes`.
 struct MqttTransportHandler {
@@ -18,7 +62,7 @@ struct MqttTransportHandler {
     answered = true;
     switch (connack.code) {
       case mqtt::ConnackCode::accepted:
-        link.events_.on_connected(link.device_);
+        link.events_.on_connected(link.device_, connack.session_present);
         return;
       case mqtt::ConnackCode::server_unavailable:
         return refuse(ConnectRefusal::unavailable);
@@ -42,15 +86,24 @@ struct MqttTransportHandler {
     }
     const auto topic = protocol::parse_hub_topic(publish.topic);
     if (!topic) return;  // nothing this device asked for
-    if (topic->kind == protocol::HubTopic::Kind::desired) {
-      if (topic->version) link.events_.on_desired(link.device_, *topic->version, publish.payload);
-    } else if (topic->kind == protocol::HubTopic::Kind::twin_response) {
-      TwinResponse response{topic->status, 0, topic->version, publish.payload};
-      const auto rid = topic->rid;
-      const auto [end, error] = std::from_chars(rid.data(), rid.data() + rid.size(), response.request);
-      if (error == std::errc{} && end == rid.data() + rid.size()) {
-        link.events_.on_twin_response(link.device_, response);
-      }
+    using Kind = protocol::HubTopic::Kind;
+    switch (topic->kind) {
+      case Kind::desired:
+        if (topic->version) link.events_.on_desired(link.device_, *topic->version, publish.payload);
+        return;
+      case Kind::twin_response:
+        if (const auto request = parse_request_id(topic->rid, link.device_)) {
+          link.events_.on_twin_response(link.device_, {topic->status, *request, topic->version, publish.payload});
+        }
+        return;
+      case Kind::method:
+        link.events_.on_method(link.device_, topic->name, topic->rid, publish.payload);
+        return;
+      case Kind::c2d:
+        link.events_.on_message(link.device_, topic->bag, publish.payload);
+        return;
+      case Kind::input:
+        return;  // of modules on an edge gateway
     }
   }
   void on_puback(uint16_t packet_id) const { link.events_.on_telemetry_acknowledged(link.device_, packet_id); }
@@ -58,7 +111,9 @@ struct MqttTransportHandler {
     for (const char code : suback.return_codes) {
       if (static_cast<uint8_t>(code) == mqtt::kSubackFailure) link.granted_ = false;
     }
-    if (++link.subacks_ == 2) link.events_.on_subscribed(link.device_, link.granted_);
+    if (link.subacks_missing_ > 0 && --link.subacks_missing_ == 0) {
+      link.events_.on_subscribed(link.device_, std::exchange(link.granted_, true));
+    }
   }
   void on_unsuback(uint16_t) const {}
   void on_pingresp() const {}
@@ -73,7 +128,7 @@ MqttTransport::MqttTransport(net::ShardIo& io, const Clock& clock, TransportEven
 
 void MqttTransport::connect(const LinkTarget& target, Nanos timeout) {
   session_.reset();
-  subacks_ = 0;
+  subacks_missing_ = 0;
   granted_ = true;
   timeout_ms_ = static_cast<uint32_t>(timeout / std::chrono::milliseconds{1});
   stream_.connect(target.endpoint, *this);
@@ -95,20 +150,31 @@ void MqttTransport::on_stream_connected() {
   flush(out);
 }
 
-Sent MqttTransport::subscribe() {
+Sent MqttTransport::subscribe(Subscriptions set, DeviceName name) {
+  if (!session_.connected()) return Sent::offline;
+  const Filters filters{set, name};
   ByteWriter out{stream_.io().write_buffer};
-  const mqtt::Subscription responses{protocol::kTwinResponseFilter, mqtt::Qos::at_most_once};
-  const mqtt::Subscription desired{protocol::kDesiredFilter, mqtt::Qos::at_most_once};
-  // One filter a packet, as the SDK does it.
-  session_.subscribe(out, {&responses, 1});
-  session_.subscribe(out, {&desired, 1});
+  for (const auto& filter : filters) {
+    if (session_.subscribe(out, {&filter, 1}) == 0) return Sent::would_block;
+  }
+  const Sent sent = flush(out);
+  if (sent == Sent::ok) subacks_missing_ = static_cast<uint8_t>(subacks_missing_ + filters.size());
+  return sent;
+}
+
+Sent MqttTransport::unsubscribe(Subscriptions set, DeviceName name) {
+  if (!session_.connected()) return Sent::offline;
+  ByteWriter out{stream_.io().write_buffer};
+  for (const auto& filter : Filters{set, name}) {
+    if (session_.unsubscribe(out, {&filter.filter, 1}) == 0) return Sent::would_block;
+  }
   return flush(out);
 }
 
 Sent MqttTransport::get_twin(uint32_t request) {
   ByteWriter out{stream_.io().write_buffer};
   mqtt::PublishWriter publish{out};
-  protocol::append_twin_get(publish.out(), request);
+  protocol::append_twin_get(publish.out(), format_request_id(request, device_).view());
   publish.begin_payload();
   publish.out().append(" ");  // one blank, not empty: what the SDK sends
   if (!session_.connected() || !publish.finish()) return Sent::offline;
@@ -118,27 +184,38 @@ Sent MqttTransport::get_twin(uint32_t request) {
 Sent MqttTransport::report(uint32_t request, std::string_view patch) {
   ByteWriter out{stream_.io().write_buffer};
   mqtt::PublishWriter publish{out};
-  protocol::append_reported_patch(publish.out(), request);
+  protocol::append_reported_patch(publish.out(), format_request_id(request, device_).view());
   publish.begin_payload();
   publish.out().append(patch);
   if (!session_.connected() || !publish.finish()) return Sent::offline;
   return flush(out);
 }
 
-Sent MqttTransport::send_telemetry(std::string_view device_id, std::string_view payload, uint16_t& message) {
+Sent MqttTransport::send_telemetry(const Telemetry& telemetry, uint16_t& message) {
   if (!session_.connected()) return Sent::offline;
   if (stream_.send_pending()) return Sent::would_block;
   message = session_.acquire_packet_id();
   if (message == 0) return Sent::would_block;
   ByteWriter out{stream_.io().write_buffer};
   mqtt::PublishWriter publish{out, mqtt::Qos::at_least_once, message};
-  protocol::append_telemetry(publish.out(), device_id);
+  append_telemetry_topic(publish.out(), telemetry);
   publish.begin_payload();
-  publish.out().append(payload);
+  publish.out().append(telemetry.payload);
   if (!publish.finish()) {
     session_.release_packet_id(message);
     return Sent::would_block;
   }
+  return flush(out);
+}
+
+Sent MqttTransport::send_method_response(std::string_view rid, int status, std::string_view payload) {
+  if (!session_.connected()) return Sent::offline;
+  ByteWriter out{stream_.io().write_buffer};
+  mqtt::PublishWriter publish{out};
+  protocol::append_method_response(publish.out(), status, rid);
+  publish.begin_payload();
+  publish.out().append(payload);
+  if (!publish.finish()) return Sent::would_block;
   return flush(out);
 }
 

@@ -15,11 +15,13 @@ class MqttTransport final : public DeviceTransport, private net::StreamEvents {
   MqttTransport(net::ShardIo& io, const Clock& clock, TransportEvents& events, LocalDevice device);
 
   void connect(const LinkTarget& target, Nanos timeout) override;
-  Sent subscribe() override;
+  Sent subscribe(Subscriptions set, DeviceName name) override;
+  Sent unsubscribe(Subscriptions set, DeviceName name) override;
   Sent get_twin(uint32_t request) override;
   Sent report(uint32_t request, std::string_view patch) override;
-  Sent send_telemetry(std::string_view device_id, std::string_view payload, uint16_t& message) override;
+  Sent send_telemetry(const Telemetry& telemetry, uint16_t& message) override;
   void forget_telemetry(uint16_t message) override { session_.release_packet_id(message); }
+  Sent send_method_response(std::string_view rid, int status, std::string_view payload) override;
   void disconnect() override;
   void abort() override;
   MonoTime next_deadline() const override { return session_.next_deadline(); }
@@ -40,7 +42,7 @@ class MqttTransport final : public DeviceTransport, private net::StreamEvents {
   TransportEvents& events_;
   LocalDevice device_;
   uint32_t timeout_ms_ = 0;
-  uint8_t subacks_ = 0;
+  uint8_t subacks_missing_ = 0;
   bool granted_ = true;
 };
 static_assert(sizeof(MqttTransport) <= 160, "a link is part of every idle device");

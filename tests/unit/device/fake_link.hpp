@@ -38,12 +38,13 @@ struct FakeHubSide {
   std::vector<std::string> calls;  ///< `dial subscribe get report telemetry disconnect abort`
   MonoTime deadline = MonoTime::max();
   int on_time_calls = 0;
+  bool session_present = false;  ///< what `accept` says
   transport::Identity identity;
 
   void accept() {
     identity.clear();
     events->identify(device, identity);
-    events->on_connected(device);
+    events->on_connected(device, session_present);
   }
   void grant() { events->on_subscribed(device, true); }
   void answer_get(std::string_view twin, int status = 200) {
@@ -99,7 +100,7 @@ class FakeLink final : public transport::DeviceTransport {
     ++hub_.dials;
     hub_.open = true;
   }
-  transport::Sent subscribe() override {
+  transport::Sent subscribe(transport::Subscriptions, transport::DeviceName) override {
     hub_.calls.push_back("subscribe");
     ++hub_.subscribes;
     return transport::Sent::ok;
@@ -116,11 +117,11 @@ class FakeLink final : public transport::DeviceTransport {
     hub_.reports.push_back({request, std::string{patch}});
     return transport::Sent::ok;
   }
-  transport::Sent send_telemetry(std::string_view device_id, std::string_view payload, uint16_t& message) override {
+  transport::Sent send_telemetry(const transport::Telemetry& telemetry, uint16_t& message) override {
     if (hub_.next_result != transport::Sent::ok) return hub_.next_result;
     hub_.calls.push_back("telemetry");
     message = hub_.next_message++;
-    hub_.telemetry.push_back({message, std::string{device_id}, payload.size()});
+    hub_.telemetry.push_back({message, std::string{telemetry.from.device_id}, telemetry.payload.size()});
     return transport::Sent::ok;
   }
   void disconnect() override {

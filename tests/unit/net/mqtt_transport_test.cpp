@@ -13,6 +13,7 @@
 #include "sim/protocol/mqtt/decoder.hpp"
 #include "sim/protocol/mqtt/encoder.hpp"
 #include "sim/protocol/topics.hpp"
+#include "sim/transport/mqtt/request_id.hpp"
 
 namespace twinstorm::transport {
 namespace {
@@ -21,6 +22,8 @@ using mqtt::PacketType;
 using namespace std::chrono_literals;
 
 using Lines = std::vector<std::string>;
+
+std::string rid_of(uint32_t request) { return std::string{format_request_id(request, 1).view()}; }
 
 class MqttTransportTest : public ::testing::Test, protected TransportEvents {
  protected:
@@ -93,7 +96,15 @@ class MqttTransportTest : public ::testing::Test, protected TransportEvents {
     identity.password = "token";
     identity.keep_alive_seconds = 60;
   }
-  void on_connected(LocalDevice) override { heard.push_back("connected"); }
+  void on_connected(LocalDevice, bool session_present) override {
+    heard.push_back(session_present ? "connected, session present" : "connected");
+  }
+  void on_method(LocalDevice, std::string_view name, std::string_view rid, std::string_view payload) override {
+    heard.push_back("method " + std::string{name} + " rid " + std::string{rid} + ' ' + std::string{payload});
+  }
+  void on_message(LocalDevice, std::string_view bag, std::string_view payload) override {
+    heard.push_back("message " + std::string{bag} + ' ' + std::string{payload});
+  }
   void on_connect_refused(LocalDevice, ConnectRefusal refusal) override {
     heard.push_back("refused " + std::to_string(static_cast<int>(refusal)));
   }
@@ -191,7 +202,7 @@ TEST_F(MqttTransportTest, NonsenseBehindConnackEndsAConnectionThatWasMade) {
 
 TEST_F(MqttTransportTest, SubscribesInTwoPacketsAndWaitsForBoth) {
   come_online();
-  EXPECT_EQ(link.subscribe(), Sent::ok);
+  EXPECT_EQ(link.subscribe(Subscriptions::twin, {"dev-1"}), Sent::ok);
   until([&] { return packets.size() == 2; });
   const auto first = mqtt::decode_subscribe(packets[0].body);
   const auto second = mqtt::decode_subscribe(packets[1].body);
@@ -215,11 +226,11 @@ TEST_F(MqttTransportTest, RequestsGoToTheDocumentedTopics) {
   uint16_t message = 0;
   EXPECT_EQ(link.get_twin(17), Sent::ok);
   EXPECT_EQ(link.report(18, R"({"a":1})"), Sent::ok);
-  EXPECT_EQ(link.send_telemetry("dev-1", "payload", message), Sent::ok);
+  EXPECT_EQ(link.send_telemetry({.from = {"dev-1"}, .payload = "payload"}, message), Sent::ok);
   until([&] { return packets.size() == 3; });
-  EXPECT_EQ(published(0).topic, "$iothub/twin/GET/?$rid=17");
+  EXPECT_EQ(published(0).topic, "$iothub/twin/GET/?$rid=" + rid_of(17));
   EXPECT_EQ(published(0).payload, " ");
-  EXPECT_EQ(published(1).topic, "$iothub/twin/PATCH/properties/reported/?$rid=18");
+  EXPECT_EQ(published(1).topic, "$iothub/twin/PATCH/properties/reported/?$rid=" + rid_of(18));
   EXPECT_EQ(published(1).payload, R"({"a":1})");
   EXPECT_EQ(published(2).topic, "devices/dev-1/messages/events/");
   EXPECT_EQ(published(2).qos, mqtt::Qos::at_least_once);
@@ -233,10 +244,11 @@ TEST_F(MqttTransportTest, RequestsGoToTheDocumentedTopics) {
 
 TEST_F(MqttTransportTest, AnswersAndNotificationsAreToldAndTheRestIgnored) {
   come_online();
-  send(publish("$iothub/twin/res/200/?$rid=17", R"({"desired":{}})") +
-       publish("$iothub/twin/res/204/?$rid=18&$version=5", "") + publish("$iothub/twin/res/204/?$rid=abc", "") +
+  send(publish("$iothub/twin/res/200/?$rid=" + rid_of(17), R"({"desired":{}})") +
+       publish("$iothub/twin/res/204/?$rid=" + rid_of(18) + "&$version=5", "") +
+       publish("$iothub/twin/res/204/?$rid=abc", "") +
        publish("$iothub/twin/PATCH/properties/desired/?$version=9", R"({"a":1})") + publish("some/other/topic", "x") +
-       publish("$iothub/twin/res/429/?$rid=19", "{}"));
+       publish("$iothub/twin/res/429/?$rid=" + rid_of(19), "{}"));
   until([&] { return heard.size() == 4; });
   settle();
   EXPECT_EQ(heard, (Lines{R"(response 200 to 17 v-1 {"desired":{}})", "response 204 to 18 v5 ", R"(desired v9 {"a":1})",
@@ -249,6 +261,63 @@ TEST_F(MqttTransportTest, QosOneMessagesAreAcknowledged) {
   until([&] { return !packets.empty(); });
   EXPECT_EQ(packets[0].type, PacketType::puback);
   EXPECT_EQ(mqtt::decode_puback(packets[0].body).value(), 77);
+}
+
+TEST_F(MqttTransportTest, ToldWhetherTheHubKeptTheSession) {
+  dial();
+  send(std::string{"\x20\x02\x01\x00", 4});
+  until([&] { return !heard.empty(); });
+  EXPECT_EQ(heard, (Lines{"connected, session present"}));
+}
+
+TEST_F(MqttTransportTest, EverySubscriptionHasItsFilterAndPacket) {
+  come_online();
+  const auto everything = Subscriptions::twin | Subscriptions::methods | Subscriptions::devicebound;
+  EXPECT_EQ(link.subscribe(everything, {"dev-1"}), Sent::ok);
+  until([&] { return packets.size() == 4; });
+  Lines filters;
+  std::string answer;
+  for (const auto& packet : packets) {
+    const auto subscribe = mqtt::decode_subscribe(packet.body).value();
+    for (const auto& filter : subscribe.filters) {
+      filters.push_back(std::string{filter.filter} + ' ' + std::to_string(static_cast<int>(filter.qos)));
+    }
+    const uint8_t granted[] = {0};
+    mqtt::encode_suback(answer, subscribe.packet_id, granted);
+  }
+  EXPECT_EQ(filters, (Lines{"$iothub/twin/res/# 0", "$iothub/twin/PATCH/properties/desired/# 0",
+                            "$iothub/methods/POST/# 0", "devices/dev-1/messages/devicebound/# 1"}));
+  send(answer);
+  until([&] { return !heard.empty(); });
+  EXPECT_EQ(heard, (Lines{"subscribed"}));
+  packets.clear();
+  EXPECT_EQ(link.unsubscribe(Subscriptions::devicebound, {"dev-1"}), Sent::ok);
+  until([&] { return packets.size() == 1; });
+  EXPECT_EQ(packets[0].type, PacketType::unsubscribe);
+  EXPECT_NE(packets[0].body.find("devices/dev-1/messages/devicebound/#"), std::string::npos);
+}
+
+TEST_F(MqttTransportTest, MethodsAndMessagesComeInAndAnswersGoOut) {
+  come_online();
+  send(publish("$iothub/methods/POST/reboot/?$rid=4a", R"({"delay":3})") +
+       publish("devices/dev-1/messages/devicebound/%24.mid=1&p=x", "hello", mqtt::Qos::at_least_once, 7));
+  until([&] { return heard.size() == 2; });
+  EXPECT_EQ(heard, (Lines{R"(method reboot rid 4a {"delay":3})", "message %24.mid=1&p=x hello"}));
+  until([&] { return packets.size() == 1; });
+  packets.clear();
+  EXPECT_EQ(link.send_method_response("4a", 200, R"({"ok":1})"), Sent::ok);
+  until([&] { return packets.size() == 1; });
+  EXPECT_EQ(published(0).topic, "$iothub/methods/res/200/?$rid=4a");
+  EXPECT_EQ(published(0).payload, R"({"ok":1})");
+  EXPECT_EQ(published(0).qos, mqtt::Qos::at_most_once);
+}
+
+TEST_F(MqttTransportTest, TelemetryOfAModuleAndItsProperties) {
+  come_online();
+  uint16_t message = 0;
+  EXPECT_EQ(link.send_telemetry({.from = {"dev-1", "mod"}, .payload = "x", .bag = "%24.ct=a"}, message), Sent::ok);
+  until([&] { return packets.size() == 1; });
+  EXPECT_EQ(published(0).topic, "devices/dev-1/modules/mod/messages/events/%24.ct=a");
 }
 
 TEST_F(MqttTransportTest, NothingIsToldAfterAnAbortInTheMiddleOfABurst) {
@@ -265,7 +334,7 @@ TEST_F(MqttTransportTest, WithoutConnectionNothingIsSent) {
   uint16_t message = 0;
   EXPECT_EQ(link.get_twin(1), Sent::offline);
   EXPECT_EQ(link.report(1, "{}"), Sent::offline);
-  EXPECT_EQ(link.send_telemetry("dev-1", "x", message), Sent::offline);
+  EXPECT_EQ(link.send_telemetry({.from = {"dev-1"}, .payload = "x"}, message), Sent::offline);
   dial();  // dialled, not yet accepted
   EXPECT_EQ(link.get_twin(1), Sent::offline);
 }
