@@ -1,5 +1,7 @@
 #include "sim/protocol/encoding.hpp"
 
+#include <algorithm>
+
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -55,6 +57,25 @@ Result<std::string> base64_decode(std::string_view text) {
   if (size < 0) return bad("undecodable");
   out.resize(static_cast<size_t>(size) - padding);
   return out;
+}
+
+std::string base64url_encode(std::string_view bytes) {
+  std::string out = base64_encode(bytes);
+  while (out.ends_with('=')) out.pop_back();
+  std::replace(out.begin(), out.end(), '+', '-');
+  std::replace(out.begin(), out.end(), '/', '_');
+  return out;
+}
+
+Result<std::string> base64url_decode(std::string_view text) {
+  if (text.find_first_of("+/=") != std::string_view::npos || text.size() % 4 == 1) {
+    return make_error(ErrorCode::invalid_argument, "not base64url without padding");
+  }
+  std::string standard{text};
+  std::replace(standard.begin(), standard.end(), '-', '+');
+  std::replace(standard.begin(), standard.end(), '_', '/');
+  standard.append((4 - standard.size() % 4) % 4, '=');
+  return base64_decode(standard);
 }
 
 void append_percent_encoded(std::string& out, std::string_view text) {

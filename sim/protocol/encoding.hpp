@@ -21,6 +21,11 @@ inline std::string base64_encode(const Sha256Digest& digest) {
 /// never repeats the text, which may be a key.
 Result<std::string> base64_decode(std::string_view text);
 
+/// The alphabet for URLs, without padding (RFC 4648 section 5), as JSON web tokens use it.
+std::string base64url_encode(std::string_view bytes);
+/// Strict: no padding, no character of the standard alphabet only; otherwise `ErrorCode::invalid_argument`.
+Result<std::string> base64url_decode(std::string_view text);
+
 /// Everything but `A-Z a-z 0-9 - _ . ~` becomes `%XX` with upper-case hex (device.md 2.2).
 std::string percent_encode(std::string_view text);
 /// The same, appended to what is there.
