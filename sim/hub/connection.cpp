@@ -2,8 +2,10 @@
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>
+#include <boost/asio/post.hpp>
 
 #include "sim/base/assert.hpp"
+#include "sim/base/log.hpp"
 #include "sim/hub/shard.hpp"
 
 namespace twinstorm::hub {
@@ -16,35 +18,103 @@ constexpr int kReadsPerTurn = 4;  // full buffers taken from one socket before t
 
 }  // namespace
 
-Connection::Connection(Shard& shard, net::TcpSocket socket, Counters counters)
-    : shard_{shard}, counters_{counters}, socket_{std::move(socket)} {}
+Channel Channel::Parked::revive(net::IoContext& io) && {
+  Channel channel{net::TcpSocket{io.get_executor()}, std::move(tls)};
+  channel.socket.assign(protocol, handle);
+  return channel;
+}
 
-const net::PeerCertificate* Connection::peer_certificate() const { return nullptr; }
+Connection::Connection(Shard& shard, Channel channel, Counters counters)
+    : shard_{shard}, counters_{counters}, socket_{std::move(channel.socket)}, tls_{std::move(channel.tls)} {}
+
+const net::PeerCertificate* Connection::peer_certificate() const {
+  if (!tls_ || handshaking_) return nullptr;
+  if (peer_certificate_ == nullptr) {
+    if (auto shown = tls_.peer_certificate()) {
+      peer_certificate_ = std::make_unique<const net::PeerCertificate>(std::move(*shown));
+    }
+  }
+  return peer_certificate_.get();
+}
 
 void Connection::start(ConnectionId id) {
   id_ = id;
   error_code ignored;
   socket_.non_blocking(true, ignored);
   socket_.set_option(boost::asio::ip::tcp::no_delay{true}, ignored);
+  if (!tls_ || tls_.established()) {
+    begin();
+    return;
+  }
+  handshaking_ = true;
+  set_deadline(shard_.mono_now() + shard_.config().connect_timeout);
+  shard_.queue_handshake(id_);
+}
+
+void Connection::begin() {
   on_start();
-  if (!closed_ && !paused_) wait_readable();
+  if (!closed_ && !paused_) wait_to_read();
 }
 
-void Connection::wait_readable() {
-  if (waiting_readable_ || closed_) return;
-  waiting_readable_ = true;
+void Connection::continue_handshake() {
+  switch (tls_.handshake()) {
+    case net::TlsStatus::ok:
+      handshaking_ = false;
+      deadline_ = MonoTime::max();
+      shard_.counts().add(&HubCounts::tls_handshakes);
+      if (tls_.resumed()) shard_.counts().add(&HubCounts::tls_sessions_resumed);
+      begin();
+      return;
+    case net::TlsStatus::want_read:
+      wait_to_read();
+      return;
+    case net::TlsStatus::want_write:
+      wait_to_read(net::TcpSocket::wait_write);
+      return;
+    case net::TlsStatus::closed:
+      fail_handshake("the peer closed the connection");
+      close();
+      return;
+    case net::TlsStatus::failed:
+      fail_handshake(tls_.error());
+      close_after_sending();  // the alert has left already
+      return;
+  }
+}
+
+void Connection::fail_handshake(std::string_view reason) {
+  log::debug("TLS handshake failed: {}", reason);
+  shard_.counts().add(&HubCounts::tls_handshakes_failed);
+  on_peer_gone();
+}
+
+void Connection::wait_to_read(Readiness readiness) {
+  if (waiting_to_read_ || closed_) return;
+  waiting_to_read_ = true;
   ++handlers_;
-  socket_.async_wait(net::TcpSocket::wait_read, [this](const error_code& error) {
+  const auto ready = [this](const error_code& error) {
     --handlers_;
-    waiting_readable_ = false;
-    if (!closed_ && !error) read();
+    waiting_to_read_ = false;
+    if (!closed_ && !error) {
+      if (handshaking_ && !lingering_) {
+        shard_.queue_handshake(id_);
+      } else {
+        read();
+      }
+    }
     handler_ended();
-  });
+  };
+  const bool held_back = tls_ && !handshaking_ && !lingering_ && !tls_drained_;
+  if (held_back && readiness == net::TcpSocket::wait_read) {
+    boost::asio::post(socket_.get_executor(), [ready] { ready({}); });
+  } else {
+    socket_.async_wait(readiness, ready);
+  }
 }
 
-void Connection::wait_writable() {
+void Connection::wait_to_write(Readiness readiness) {
   ++handlers_;
-  socket_.async_wait(net::TcpSocket::wait_write, [this](const error_code& error) {
+  socket_.async_wait(readiness, [this](const error_code& error) {
     --handlers_;
     if (!closed_ && !error) flush();
     handler_ended();
@@ -55,23 +125,50 @@ void Connection::handler_ended() {
   if (closed_ && handlers_ == 0) shard_.retire(id_);
 }
 
+Connection::Io Connection::read_plain(std::span<char> into, size_t& got) {
+  error_code error;
+  got = socket_.read_some(boost::asio::buffer(into.data(), into.size()), error);
+  if (error == boost::asio::error::would_block || error == boost::asio::error::try_again) return Io::want_read;
+  if (error) return Io::ended;
+  return got < into.size() ? Io::want_read : Io::done;
+}
+
+Connection::Io Connection::read_tls(std::span<char> into, size_t& got) {
+  while (got < into.size()) {
+    size_t size = 0;
+    const net::TlsStatus status = tls_.read(into.subspan(got), size);
+    got += size;
+    if (status == net::TlsStatus::ok) continue;
+    tls_drained_ = status == net::TlsStatus::want_read;
+    if (status == net::TlsStatus::want_read) return Io::want_read;
+    return status == net::TlsStatus::want_write ? Io::want_write : Io::ended;
+  }
+  tls_drained_ = false;
+  return Io::done;
+}
+
 void Connection::read() {
   for (int turn = 0; turn < kReadsPerTurn; ++turn) {
     const auto buffer = shard_.read_buffer();
-    error_code error;
-    const size_t size = socket_.read_some(boost::asio::buffer(buffer.data(), buffer.size()), error);
-    if (error == boost::asio::error::would_block || error == boost::asio::error::try_again) break;
-    if (error) {
+    size_t size = 0;
+    const Io outcome = tls_ && !lingering_ ? read_tls(buffer, size) : read_plain(buffer, size);
+    if (size > 0) {
+      shard_.counts().add(counters_.bytes_in, size);
+      if (!lingering_ && !close_when_sent_) deliver({buffer.data(), size});
+      if (closed_ || paused_) return;
+    }
+    if (outcome == Io::ended) {
       if (!lingering_) on_peer_gone();
       close();
       return;
     }
-    shard_.counts().add(counters_.bytes_in, size);
-    if (!lingering_ && !close_when_sent_) deliver({buffer.data(), size});
-    if (closed_ || paused_) return;
-    if (size < buffer.size()) break;
+    if (outcome == Io::want_write) {
+      wait_to_read(net::TcpSocket::wait_write);
+      return;
+    }
+    if (outcome == Io::want_read) break;
   }
-  wait_readable();
+  wait_to_read();
 }
 
 void Connection::deliver(std::string_view fresh) {
@@ -94,24 +191,39 @@ void Connection::resume() {
   paused_ = false;
   if (closed_) return;
   if (tail_ != nullptr && !close_when_sent_) deliver({});
-  if (!closed_ && !paused_) wait_readable();
+  if (!closed_ && !paused_) wait_to_read();
+}
+
+Connection::Io Connection::write(std::string_view bytes, size_t& put) {
+  put = 0;
+  if (!tls_) {
+    error_code error;
+    put = socket_.write_some(boost::asio::buffer(bytes.data(), bytes.size()), error);
+    if (error && error != boost::asio::error::would_block && error != boost::asio::error::try_again) return Io::ended;
+    return put < bytes.size() ? Io::want_write : Io::done;
+  }
+  while (put < bytes.size()) {
+    size_t size = 0;
+    const net::TlsStatus status = tls_.write(bytes.substr(put), size);
+    put += size;
+    if (status == net::TlsStatus::ok) continue;
+    if (status == net::TlsStatus::want_read) return Io::want_read;
+    return status == net::TlsStatus::want_write ? Io::want_write : Io::ended;
+  }
+  return Io::done;
 }
 
 void Connection::send(std::string_view bytes) {
   if (closed_ || close_when_sent_ || bytes.empty()) return;
   if (backlog_ == nullptr) {
-    error_code error;
-    const size_t sent = socket_.write_some(boost::asio::buffer(bytes.data(), bytes.size()), error);
-    if (!error) {
-      shard_.counts().add(counters_.bytes_out, sent);
-      bytes.remove_prefix(sent);
-      if (bytes.empty()) return;
-    } else if (error != boost::asio::error::would_block && error != boost::asio::error::try_again) {
-      // The reading side reports the loss; closing here would pull the object away from under a caller in on_bytes.
-      return;
-    }
-    backlog_ = std::make_unique<std::string>(bytes);
-    wait_writable();
+    size_t sent = 0;
+    const Io outcome = write(bytes, sent);
+    shard_.counts().add(counters_.bytes_out, sent);
+    // After a loss the reading side reports it; closing here would pull the object away from under a caller in
+    // on_bytes.
+    if (outcome == Io::done || outcome == Io::ended) return;
+    backlog_ = std::make_unique<std::string>(bytes.substr(sent));
+    wait_to_write(outcome == Io::want_read ? net::TcpSocket::wait_read : net::TcpSocket::wait_write);
   } else {
     backlog_->append(bytes);
   }
@@ -123,21 +235,17 @@ void Connection::send(std::string_view bytes) {
 
 void Connection::flush() {
   if (backlog_ == nullptr) return;
-  error_code error;
-  const size_t sent = socket_.write_some(boost::asio::buffer(*backlog_), error);
-  if (error == boost::asio::error::would_block || error == boost::asio::error::try_again) {
-    wait_writable();
-    return;
-  }
-  if (error) {
+  size_t sent = 0;
+  const Io outcome = write(*backlog_, sent);
+  shard_.counts().add(counters_.bytes_out, sent);
+  if (outcome == Io::ended) {
     if (!close_when_sent_) on_peer_gone();
     close();
     return;
   }
-  shard_.counts().add(counters_.bytes_out, sent);
-  if (sent < backlog_->size()) {
+  if (outcome != Io::done) {
     backlog_->erase(0, sent);
-    wait_writable();
+    wait_to_write(outcome == Io::want_read ? net::TcpSocket::wait_read : net::TcpSocket::wait_write);
     return;
   }
   backlog_.reset();
@@ -158,14 +266,16 @@ void Connection::close_after_sending() {
 void Connection::linger() {
   lingering_ = true;
   paused_ = false;
+  if (tls_ && !handshaking_) tls_.shutdown();
   error_code ignored;
   socket_.shutdown(net::TcpSocket::shutdown_send, ignored);
-  wait_readable();
+  wait_to_read();
 }
 
 void Connection::close() {
   if (closed_) return;
   closed_ = true;
+  if (tls_ && !handshaking_ && !lingering_ && backlog_ == nullptr) tls_.shutdown();
   error_code ignored;
   socket_.close(ignored);
   tail_.reset();
@@ -173,14 +283,16 @@ void Connection::close() {
   if (handlers_ == 0) shard_.retire(id_);
 }
 
-net::TcpSocket::native_handle_type Connection::release() {
+std::optional<Channel::Parked> Connection::release() {
   TS_ASSERT(handlers_ == 0 && backlog_ == nullptr && !closed_);
   error_code error;
+  const auto endpoint = socket_.local_endpoint(error);
+  if (error) return std::nullopt;
   const auto handle = socket_.release(error);
   TS_ASSERT(!error);
   closed_ = true;
   shard_.retire(id_);
-  return handle;
+  return Channel::Parked{handle, endpoint.protocol(), std::move(tls_)};
 }
 
 void Connection::set_deadline(MonoTime at) {
@@ -193,6 +305,11 @@ void Connection::set_deadline(MonoTime at) {
 
 MonoTime Connection::deadline_passed(MonoTime now) {
   if (close_when_sent_) {
+    close();
+    return MonoTime::max();
+  }
+  if (handshaking_) {
+    fail_handshake("not finished in time");
     close();
     return MonoTime::max();
   }

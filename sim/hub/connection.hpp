@@ -1,4 +1,5 @@
-// One accepted socket: readiness-driven reading into the shard's buffer, writing with a bounded backlog, one deadline.
+// One accepted socket, plain or with TLS on it: readiness-driven reading into the shard's buffer, writing with a
+// bounded backlog, one deadline.
 //
 // An idle connection holds no buffer: only the incomplete end of a message and unsent bytes are kept, in blocks that
 // exist only then. All members belong to the shard's thread.
@@ -6,6 +7,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -13,6 +16,7 @@
 #include "sim/hub/hub.hpp"
 #include "sim/net/asio.hpp"
 #include "sim/net/certificates.hpp"
+#include "sim/net/tls.hpp"
 
 namespace twinstorm::hub {
 
@@ -22,6 +26,21 @@ class Shard;
 using ConnectionId = uint64_t;
 inline constexpr ConnectionId kNoConnection = ~ConnectionId{0};
 
+/// A connected socket and what lies on it.
+struct Channel {
+  net::TcpSocket socket;
+  net::TlsSession tls = {};  ///< empty: the bytes go plain; the handshake may still be ahead
+
+  /// A channel between two event loops: what `Connection::release` gives and the next owner's loop takes up.
+  struct Parked {
+    net::TcpSocket::native_handle_type handle;
+    net::TcpSocket::protocol_type protocol;
+    net::TlsSession tls;
+
+    Channel revive(net::IoContext& io) &&;
+  };
+};
+
 class Connection {
  public:
   /// Which of the counters this connection's bytes belong to.
@@ -30,7 +49,7 @@ class Connection {
     uint64_t HubCounts::*bytes_out;
   };
   /// The socket must belong to the shard's loop.
-  Connection(Shard& shard, net::TcpSocket socket, Counters counters);
+  Connection(Shard& shard, Channel channel, Counters counters);
   virtual ~Connection() = default;
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -44,16 +63,18 @@ class Connection {
  protected:
   friend class Shard;
 
-  /// Called once, when the shard has adopted the connection. Sets the first deadline.
+  /// Called once, when the shard has adopted the connection and the TLS handshake is over. Sets the first deadline.
   virtual void on_start() = 0;
   /// Takes whole messages off the front of `bytes` and returns how many bytes they had. What is left comes again with
   /// more behind it. May close.
   virtual size_t on_bytes(std::string_view bytes) = 0;
-  /// The peer closed its side or the socket failed. The connection is closed afterwards.
+  /// The peer closed its side, or the socket or the TLS handshake failed; then `on_start` may not have been called. The
+  /// connection is closed afterwards.
   virtual void on_peer_gone() = 0;
   /// The deadline has passed. Returns the next one, MonoTime::max() for none; may close.
   virtual MonoTime on_deadline(MonoTime now) = 0;
-  /// The hub stops, or drops the connection for a reason of its own. The connection is closed afterwards.
+  /// The hub stops, or drops the connection for a reason of its own; `on_start` may not have been called. The
+  /// connection is closed afterwards.
   virtual void on_shutdown() = 0;
   /// `send` found more than `backlog_limit` bytes waiting for a peer that does not read. The connection is closed
   /// afterwards.
@@ -81,29 +102,44 @@ class Connection {
   bool has_backlog() const { return backlog_ != nullptr; }
 
   Shard& shard() const { return shard_; }
-  net::TcpSocket& socket() { return socket_; }
-  /// Takes the socket away for another shard; the connection is retired.
-  net::TcpSocket::native_handle_type release();
+  /// Takes the channel away for another connection, of this or another shard; this one is retired. Nothing when the
+  /// peer has reset the socket. From on_bytes only, without a backlog.
+  std::optional<Channel::Parked> release();
 
  private:
-  void wait_readable();
-  void wait_writable();
-  void read();
-  void flush();
+  enum class Io : uint8_t { done, want_read, want_write, ended };
+  using Readiness = net::TcpSocket::wait_type;
+
   void start(ConnectionId id);
+  void begin();
+  /// A step of the TLS handshake. The shard calls it in turn with those of other connections.
+  void continue_handshake();
+  void fail_handshake(std::string_view reason);
+  void wait_to_read(Readiness readiness = net::TcpSocket::wait_read);
+  void wait_to_write(Readiness readiness);
+  void read();
+  Io read_plain(std::span<char> into, size_t& got);
+  Io read_tls(std::span<char> into, size_t& got);
+  void flush();
+  /// Writes from the front of `bytes` as much as the channel takes.
+  Io write(std::string_view bytes, size_t& put);
   MonoTime deadline_passed(MonoTime now);
   void linger();
   void handler_ended();
   Shard& shard_;
   Counters counters_;
   net::TcpSocket socket_;
+  net::TlsSession tls_;
+  mutable std::unique_ptr<const net::PeerCertificate> peer_certificate_;  // made when first asked for
   std::unique_ptr<std::string> tail_;     // incomplete message, or bytes that came while paused
   std::unique_ptr<std::string> backlog_;  // unsent bytes
   ConnectionId id_ = kNoConnection;
   MonoTime watched_ = MonoTime::max();  // when the shard will look at the deadline
   MonoTime deadline_ = MonoTime::max();
   uint8_t handlers_ = 0;  // pending asynchronous waits that refer to this object
-  bool waiting_readable_ = false;
+  bool waiting_to_read_ = false;
+  bool handshaking_ = false;
+  bool tls_drained_ = false;  // OpenSSL holds no bytes that no readiness would announce
   bool paused_ = false;
   bool closed_ = false;
   bool close_when_sent_ = false;

@@ -7,6 +7,8 @@
 #include <fmt/format.h>
 #include <sys/resource.h>
 
+#include "sim/base/log.hpp"
+#include "sim/hub/dev_certificates.hpp"
 #include "sim/hub/frontends/http/http_connection.hpp"
 #include "sim/hub/frontends/mqtt/mqtt_connection.hpp"
 #include "sim/hub/listener.hpp"
@@ -19,11 +21,33 @@ namespace twinstorm::hub {
 namespace {
 
 void adopt_mqtt(Shard& shard, net::TcpSocket socket, bool) {
-  shard.adopt(std::make_unique<MqttConnection>(shard, std::move(socket)));
+  shard.adopt(std::make_unique<MqttConnection>(shard, Channel{std::move(socket)}));
 }
 
 void adopt_http(Shard& shard, net::TcpSocket socket, bool loopback) {
-  shard.adopt(std::make_unique<HttpConnection>(shard, std::move(socket), loopback));
+  shard.adopt(std::make_unique<HttpConnection>(shard, Channel{std::move(socket)}, loopback));
+}
+
+/// Nothing when OpenSSL has no memory for another session; the socket is closed then.
+std::optional<Channel> secure(Shard& shard, net::TcpSocket socket) {
+  auto tls = net::TlsSession::server(*shard.shared().tls, socket.native_handle());
+  if (!tls) {
+    log::warning("cannot serve a TLS connection: {}", tls.error().message);
+    return std::nullopt;
+  }
+  return Channel{std::move(socket), std::move(*tls)};
+}
+
+void adopt_mqtts(Shard& shard, net::TcpSocket socket, bool) {
+  if (auto channel = secure(shard, std::move(socket))) {
+    shard.adopt(std::make_unique<MqttConnection>(shard, std::move(*channel)));
+  }
+}
+
+void adopt_https(Shard& shard, net::TcpSocket socket, bool loopback) {
+  if (auto channel = secure(shard, std::move(socket))) {
+    shard.adopt(std::make_unique<HttpConnection>(shard, std::move(*channel), loopback));
+  }
 }
 
 unsigned default_threads() { return std::max(1U, std::thread::hardware_concurrency() / 2); }
@@ -47,6 +71,10 @@ Result<void> check(const HubConfig& config) {
                       fmt::format("the default query page size, {}, must be 1 to the maximum, {}",
                                   config.query_page_default, config.query_page_max));
   }
+  if (config.server_certificate_file.empty() != config.server_key_file.empty()) {
+    return make_error(ErrorCode::invalid_argument,
+                      "an own server certificate needs both: --tls-cert FILE and --tls-key FILE");
+  }
   return {};
 }
 
@@ -57,16 +85,16 @@ struct Hub::Impl {
   SteadyClock machine_clock;
   std::optional<AccessControl> access;
   HubShared shared;
-  std::optional<Listener> mqtt;
-  std::optional<Listener> http;
+  std::vector<std::unique_ptr<Listener>> listeners;
   std::unique_ptr<MetricsEndpoint> metrics;
   HubPorts ports;
   std::string authority_file;
-  size_t next_http_shard = 0;
+  size_t next_shard = 0;
   std::mutex stop_mutex;
   bool stopped = false;
 
   Result<void> prepare();
+  Result<void> prepare_tls();
   Result<void> listen();
   Result<void> import_devices();
   void run();
@@ -90,6 +118,40 @@ Result<void> Hub::Impl::prepare() {
   return {};
 }
 
+Result<void> Hub::Impl::prepare_tls() {
+  if (!config.mqtts_port && !config.https_port) return {};
+  net::TlsServerConfig tls;
+  if (!config.server_certificate_file.empty()) {
+    auto own = read_own_certificate(config.server_certificate_file, config.server_key_file);
+    if (!own) return own.error();
+    tls.identity = std::move(*own);
+  } else {
+    if (config.data_folder.empty()) {
+      return make_error(ErrorCode::invalid_argument,
+                        "TLS ports need a data folder for their certificates (--data), an own certificate (--tls-cert, "
+                        "--tls-key), or to be switched off (--mqtts-port off --https-port off)");
+    }
+    std::vector<std::string> names{"localhost", "127.0.0.1", "::1", config.host_name};
+    names.insert(names.end(), config.host_aliases.begin(), config.host_aliases.end());
+    names.insert(names.end(), config.tls_names.begin(), config.tls_names.end());
+    if (config.listen != "0.0.0.0" && config.listen != "::") names.push_back(config.listen);
+    auto prepared = prepare_dev_certificates(config.data_folder, names, shared.clock->wall());
+    if (!prepared) return prepared.error();
+    authority_file = prepared->authority_file.string();
+    tls.identity = std::move(prepared->server);
+  }
+  auto context = net::TlsContext::server(tls);
+  if (!context) {
+    const std::string& file = config.server_certificate_file;
+    return file.empty() ? context.error()
+                        : make_error(context.error().code,
+                                     fmt::format("the server certificate '{}' with the key '{}' cannot be used: {}",
+                                                 file, config.server_key_file, context.error().message));
+  }
+  shared.tls = std::move(*context);
+  return {};
+}
+
 Result<void> Hub::Impl::import_devices() {
   if (config.import_file.empty()) return {};
   auto imported = read_import_file(config.import_file, shared.clock->wall());
@@ -108,19 +170,30 @@ Result<void> Hub::Impl::import_devices() {
 
 Result<void> Hub::Impl::listen() {
   Shard& first = *shared.shards.front();
-  if (config.mqtt_port) {
-    mqtt.emplace(
-        first, [&first]() -> Shard& { return first; }, adopt_mqtt);
-    if (auto opened = mqtt->open(config.listen, *config.mqtt_port, "MQTT", "--mqtt-port"); !opened)
+  // MQTT connections move to the owner of their device at CONNECT, so the accepting shard keeps them until then. The
+  // handshake of TLS and the requests of HTTP are work that every shard takes its share of.
+  const Listener::Choose accepting = [&first]() -> Shard& { return first; };
+  const Listener::Choose in_turn = [this]() -> Shard& { return *shared.shards[next_shard++ % shared.shards.size()]; };
+  struct Endpoint {
+    const char* purpose;
+    const char* flag;
+    std::optional<uint16_t> wanted;
+    uint16_t& bound;
+    const Listener::Choose& choose;
+    Listener::Adopt adopt;
+  };
+  for (const Endpoint& endpoint :
+       {Endpoint{"MQTT", "--mqtt-port", config.mqtt_port, ports.mqtt, accepting, adopt_mqtt},
+        Endpoint{"MQTT over TLS", "--mqtts-port", config.mqtts_port, ports.mqtts, in_turn, adopt_mqtts},
+        Endpoint{"HTTP", "--http-port", config.http_port, ports.http, in_turn, adopt_http},
+        Endpoint{"HTTPS", "--https-port", config.https_port, ports.https, in_turn, adopt_https}}) {
+    if (!endpoint.wanted) continue;
+    auto listener = std::make_unique<Listener>(first, endpoint.choose, endpoint.adopt);
+    if (auto opened = listener->open(config.listen, *endpoint.wanted, endpoint.purpose, endpoint.flag); !opened) {
       return opened.error();
-    ports.mqtt = mqtt->port();
-  }
-  if (config.http_port) {
-    const auto in_turn = [this]() -> Shard& { return *shared.shards[next_http_shard++ % shared.shards.size()]; };
-    http.emplace(first, in_turn, adopt_http);
-    if (auto opened = http->open(config.listen, *config.http_port, "HTTP", "--http-port"); !opened)
-      return opened.error();
-    ports.http = http->port();
+    }
+    endpoint.bound = listener->port();
+    listeners.push_back(std::move(listener));
   }
   if (!config.metrics_listen.empty()) {
     auto endpoint = MetricsEndpoint::start(config.metrics_listen, [this] { return shared.counts(); });
@@ -132,8 +205,7 @@ Result<void> Hub::Impl::listen() {
 }
 
 void Hub::Impl::run() {
-  if (mqtt) mqtt->start();
-  if (http) http->start();
+  for (const auto& listener : listeners) listener->start();
   for (const auto& shard : shared.shards) shard->start_thread();
 }
 
@@ -144,8 +216,7 @@ void Hub::Impl::stop() {
   for (const auto& shard : shared.shards) shard->request_stop();
   for (const auto& shard : shared.shards) shard->join();
   // No thread of ours runs any more, so everything may be touched from here.
-  if (mqtt) mqtt->close();
-  if (http) http->close();
+  for (const auto& listener : listeners) listener->close();
   for (const auto& shard : shared.shards) shard->close_all();
 }
 
@@ -156,6 +227,7 @@ Result<std::unique_ptr<Hub>> Hub::start(HubConfig config) {
   auto impl = std::make_unique<Impl>();
   impl->config = std::move(config);
   if (auto prepared = impl->prepare(); !prepared) return prepared.error();
+  if (auto secured = impl->prepare_tls(); !secured) return secured.error();
   if (auto imported = impl->import_devices(); !imported) return imported.error();
   if (auto listening = impl->listen(); !listening) return listening.error();
   raise_descriptor_limit();

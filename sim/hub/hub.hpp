@@ -149,7 +149,11 @@ struct HubCounts {
   uint64_t http_3xx = 0;
   uint64_t http_4xx = 0;
   uint64_t http_5xx = 0;
-  uint64_t http_connections = 0;  ///< accepted HTTP connections
+  uint64_t http_connections = 0;       ///< accepted HTTP connections
+  uint64_t websocket_upgrades = 0;     ///< HTTP connections that went on as MQTT over WebSocket
+  uint64_t tls_handshakes = 0;         ///< finished TLS handshakes of all ports
+  uint64_t tls_sessions_resumed = 0;   ///< of these, by a session ticket instead of a certificate
+  uint64_t tls_handshakes_failed = 0;  ///< broken off, garbage, or not finished within `connect_timeout`
   uint64_t mqtt_bytes_in = 0;
   uint64_t mqtt_bytes_out = 0;
   uint64_t http_bytes_in = 0;

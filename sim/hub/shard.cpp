@@ -10,6 +10,7 @@
 namespace twinstorm::hub {
 namespace {
 
+constexpr int kHandshakesPerTurn = 4;
 constexpr Nanos kTick = std::chrono::milliseconds{50};
 
 uint64_t random_seed() {
@@ -102,6 +103,23 @@ void Shard::bury() {
 
 void Shard::watch(ConnectionId id, MonoTime at) { watches_.push({at, id}); }
 
+void Shard::queue_handshake(ConnectionId id) {
+  handshakes_.push_back(id);
+  if (handshakes_posted_) return;
+  handshakes_posted_ = true;
+  post([this] { run_handshakes(); });
+}
+
+void Shard::run_handshakes() {
+  for (int i = 0; i < kHandshakesPerTurn && !handshakes_.empty(); ++i) {
+    const ConnectionId id = handshakes_.front();
+    handshakes_.pop_front();
+    if (Connection* connection = find(id)) connection->continue_handshake();
+  }
+  handshakes_posted_ = !handshakes_.empty();
+  if (handshakes_posted_) post([this] { run_handshakes(); });
+}
+
 void Shard::tick() {
   const MonoTime now = mono_now();
   while (!watches_.empty() && watches_.top().at <= now) {
@@ -115,6 +133,7 @@ void Shard::tick() {
       connection->set_deadline(next);
     }
   }
+  messaging_.tick(now);
   ticker_.expires_after(kTick);
   ticker_.async_wait([this](const boost::system::error_code& error) {
     if (!error) tick();
@@ -131,6 +150,7 @@ void Shard::join() {
 }
 
 void Shard::close_all() {
+  messaging_.clear();
   for (Slot& slot : slots_) {
     if (slot.connection == nullptr || slot.connection->closed()) continue;
     slot.connection->on_shutdown();

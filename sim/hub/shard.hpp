@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <queue>
@@ -18,9 +19,11 @@
 #include "sim/base/time.hpp"
 #include "sim/hub/connection.hpp"
 #include "sim/hub/live_counts.hpp"
+#include "sim/hub/messaging/messaging.hpp"
 #include "sim/hub/policy/access_control.hpp"
 #include "sim/hub/store/device_store.hpp"
 #include "sim/net/asio.hpp"
+#include "sim/net/tls.hpp"
 
 namespace twinstorm::hub {
 
@@ -31,6 +34,9 @@ struct HubShared {
   const HubConfig* config = nullptr;
   const AccessControl* access = nullptr;
   const Clock* clock = nullptr;
+  std::optional<net::TlsContext> tls;  ///< of the TLS ports; nothing when there are none
+  /// False while the hub cannot serve devices: CONNECT is answered 3, which clients retry (device.md 3.2).
+  std::atomic<bool> serving{true};
   std::string token_key;  ///< signs continuation tokens; random, so they end with this hub
   std::vector<std::unique_ptr<Shard>> shards;
 
@@ -49,6 +55,7 @@ class Shard {
   net::IoContext& io() { return io_; }
   DeviceStore& store() { return store_; }
   const DeviceStore& store() const { return store_; }
+  Messaging& messaging() { return messaging_; }
   LiveCounts& counts() { return counts_; }
   const LiveCounts& counts() const { return counts_; }
   MonoTime mono_now() const { return shared_.clock->mono(); }
@@ -66,6 +73,9 @@ class Shard {
   void retire(ConnectionId id);
   /// Calls `Connection::on_deadline` at or soon after `at` (50 ms steps).
   void watch(ConnectionId id, MonoTime at);
+  /// Calls `Connection::continue_handshake` soon: a few a turn of the loop, in the order of asking, so that a storm of
+  /// TLS connects (half a millisecond of signing each) does not keep connected devices waiting.
+  void queue_handshake(ConnectionId id);
 
   /// Any thread: runs `work` on this shard's thread, later.
   template <class Work>
@@ -105,6 +115,7 @@ class Shard {
 
   void tick();
   void bury();
+  void run_handshakes();
 
   static constexpr size_t kReadBuffer = 256 * 1024;
 
@@ -114,6 +125,7 @@ class Shard {
   net::SteadyTimer ticker_{io_.get_executor()};
   LiveCounts counts_;
   DeviceStore store_;
+  Messaging messaging_{*this};
   Rng rng_;
   std::vector<char> read_buffer_ = std::vector<char>(kReadBuffer);
   std::string scratch_;
@@ -126,6 +138,8 @@ class Shard {
   std::vector<uint32_t> free_slots_;
   std::vector<ConnectionId> retired_;
   bool bury_posted_ = false;
+  std::deque<ConnectionId> handshakes_;
+  bool handshakes_posted_ = false;
   std::priority_queue<Watch, std::vector<Watch>, std::greater<>> watches_;
   std::thread thread_;
 };

@@ -39,8 +39,8 @@ ServiceError route_error(const Error& error, std::string_view method, std::strin
 
 }  // namespace
 
-HttpConnection::HttpConnection(Shard& shard, net::TcpSocket socket, bool loopback)
-    : Connection{shard, std::move(socket), {&HubCounts::http_bytes_in, &HubCounts::http_bytes_out}},
+HttpConnection::HttpConnection(Shard& shard, Channel channel, bool loopback)
+    : Connection{shard, std::move(channel), {&HubCounts::http_bytes_in, &HubCounts::http_bytes_out}},
       parser_{http::Limits{.body_bytes_max = shard.config().max_body_bytes}},
       since_{shard.mono_now()},
       loopback_{loopback} {}

@@ -15,7 +15,7 @@ namespace twinstorm::hub {
 class HttpConnection final : public Connection {
  public:
   /// `loopback`: the peer is this machine, which may read the hub's own counts without a token.
-  HttpConnection(Shard& shard, net::TcpSocket socket, bool loopback);
+  HttpConnection(Shard& shard, Channel channel, bool loopback);
 
  private:
   void on_start() override;

@@ -11,8 +11,8 @@ constexpr size_t kConnectMax = 16 * 1024;  // a SAS token and a user name are a 
 
 }  // namespace
 
-MqttConnection::MqttConnection(Shard& shard, net::TcpSocket socket, std::string received)
-    : Connection{shard, std::move(socket), {&HubCounts::mqtt_bytes_in, &HubCounts::mqtt_bytes_out}},
+MqttConnection::MqttConnection(Shard& shard, Channel channel, std::string received)
+    : Connection{shard, std::move(channel), {&HubCounts::mqtt_bytes_in, &HubCounts::mqtt_bytes_out}},
       received_{std::move(received)} {}
 
 void MqttConnection::on_start() {
@@ -77,17 +77,14 @@ void MqttConnection::refuse(mqtt::ConnackCode code, std::string_view reason) {
 }
 
 void MqttConnection::move_to(Shard& owner, std::string_view bytes) {
-  boost::system::error_code error;
-  const auto endpoint = socket().local_endpoint(error);
-  if (error) {  // reset between the bytes and now
+  auto parked = release();
+  if (!parked) {  // reset between the bytes and now
     lose(DeviceLink::CloseReason::client);
     close();
     return;
   }
-  owner.post([&owner, protocol = endpoint.protocol(), received = std::string{bytes}, handle = release()]() mutable {
-    net::TcpSocket moved{owner.io().get_executor()};
-    moved.assign(protocol, handle);
-    owner.adopt(std::make_unique<MqttConnection>(owner, std::move(moved), std::move(received)));
+  owner.post([&owner, received = std::string{bytes}, parked = std::move(*parked)]() mutable {
+    owner.adopt(std::make_unique<MqttConnection>(owner, std::move(parked).revive(owner.io()), std::move(received)));
   });
 }
 

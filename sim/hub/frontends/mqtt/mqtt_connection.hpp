@@ -13,7 +13,7 @@ namespace twinstorm::hub {
 class MqttConnection final : public Connection, private MqttPort {
  public:
   /// `received`: bytes another shard has read already.
-  MqttConnection(Shard& shard, net::TcpSocket socket, std::string received = {});
+  MqttConnection(Shard& shard, Channel channel, std::string received = {});
 
  private:
   void on_start() override;
