@@ -62,6 +62,7 @@ void ConvergenceTotals::add(const ConvergenceTotals& other) {
   lost += other.lost;
   unconverged += other.unconverged;
   failed += other.failed;
+  apply_failed += other.apply_failed;
   duplicate += other.duplicate;
   reordered += other.reordered;
   backlog_max = std::max(backlog_max, other.backlog_max);
@@ -230,6 +231,7 @@ IntervalSnapshot Aggregator::take(MonoTime now) {
   c.lost = ended(ConvergenceOutcome::lost);
   c.unconverged = ended(ConvergenceOutcome::unconverged);
   c.failed = ended(ConvergenceOutcome::failed);
+  c.apply_failed = ended(ConvergenceOutcome::apply_failed);
   c.duplicate = is.duplicate - was.duplicate;
   c.reordered = is.reordered - was.reordered;
   uint64_t all_ended = 0;
@@ -327,6 +329,7 @@ Totals Aggregator::totals() const {
       to.lost += ended(ConvergenceOutcome::lost);
       to.unconverged += ended(ConvergenceOutcome::unconverged);
       to.failed += ended(ConvergenceOutcome::failed);
+      to.apply_failed += ended(ConvergenceOutcome::apply_failed);
       to.started += from.started.get();
       to.duplicate += from.duplicate.get();
       to.reordered += from.reordered.get();
@@ -344,6 +347,8 @@ Totals Aggregator::totals() const {
   for (const auto* shard : shards_) {
     const auto& health = shard->health();
     for (size_t i = 0; i < kReconnectReasonCount; ++i) out.reconnects[i] += health.reconnects[i].get();
+    out.methods_answered += health.methods_answered.get();
+    out.messages_received += health.messages_received.get();
     const auto devices = shard->devices();
     out.devices.offline += devices.offline;
     out.devices.connecting += devices.connecting;

@@ -37,7 +37,7 @@ struct IntervalSnapshot {
     friend bool operator==(const Stream&, const Stream&) = default;
   };
   struct Convergence {
-    uint64_t started = 0, applied = 0, superseded = 0, lost = 0, unconverged = 0, failed = 0;
+    uint64_t started = 0, applied = 0, superseded = 0, lost = 0, unconverged = 0, failed = 0, apply_failed = 0;
     uint64_t duplicate = 0, reordered = 0;
     uint64_t backlog = 0;  ///< updates started and not ended, at the end of the interval
     IntervalLatency total, system;
@@ -80,14 +80,14 @@ struct OpTotals {
 };
 
 struct ConvergenceTotals {
-  uint64_t started = 0, applied = 0, superseded = 0, lost = 0, unconverged = 0, failed = 0;
+  uint64_t started = 0, applied = 0, superseded = 0, lost = 0, unconverged = 0, failed = 0, apply_failed = 0;
   uint64_t duplicate = 0, reordered = 0;
   uint64_t backlog_max = 0;  ///< most of these updates open at once, as seen at the aggregator's looks
   /// `total` has each update whose value reached its device (applied and superseded), the rest only applied ones.
   HistogramSnapshot total, system, patch, delivery, apply, acknowledge;
 
   void add(const ConvergenceTotals& other);
-  uint64_t ended() const { return applied + superseded + lost + unconverged + failed; }
+  uint64_t ended() const { return applied + superseded + lost + unconverged + failed + apply_failed; }
   uint64_t open() const { return started - ended(); }
   bool ledger_holds() const { return started >= ended() && total.count() == applied + superseded; }
 };
@@ -106,8 +106,9 @@ struct Totals {
   std::vector<PhaseTotals> phases;  ///< indexed like RecorderLayout::phases
   uint64_t backlog_max = 0;         ///< most updates of all phases open at once, as seen at the aggregator's looks
   std::array<uint64_t, kReconnectReasonCount> reconnects{};
-  DeviceCounts devices;     ///< at the time of the call
-  std::vector<Nanos> busy;  ///< per shard, since the start
+  uint64_t methods_answered = 0, messages_received = 0;  ///< by devices
+  DeviceCounts devices;                                  ///< at the time of the call
+  std::vector<Nanos> busy;                               ///< per shard, since the start
   uint64_t bytes_in = 0, bytes_out = 0;
 
   /// Sums over the recorded phases. `phase` narrows to one, recorded or not.

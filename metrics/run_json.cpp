@@ -189,6 +189,7 @@ Json write(const ConvergenceRecord& r) {
           {"lost", r.lost},
           {"unconverged", r.unconverged},
           {"failed", r.failed},
+          {"applyFailed", r.apply_failed},
           {"open", r.open},
           {"duplicate", r.duplicate},
           {"reordered", r.reordered},
@@ -208,6 +209,7 @@ ConvergenceRecord read_convergence(const Node& n) {
   r.lost = n.at("lost").count();
   r.unconverged = n.at("unconverged").count();
   r.failed = n.at("failed").count();
+  if (n.has("applyFailed")) r.apply_failed = n.at("applyFailed").count();
   r.open = n.at("open").count();
   r.duplicate = n.at("duplicate").count();
   r.reordered = n.at("reordered").count();
@@ -349,6 +351,7 @@ Json ci_block(const RunRecord& r) {
              {"updatesApplied", r.convergence.applied},
              {"updatesLost", r.convergence.lost},
              {"updatesUnconverged", r.convergence.unconverged},
+             {"updatesApplyFailed", r.convergence.apply_failed},
              {"convergenceP50Seconds", or_null(r.convergence.total.p50)},
              {"convergenceP99Seconds", or_null(r.convergence.total.p99)},
              {"convergenceMaxSeconds", or_null(r.convergence.total.max)}};
@@ -396,7 +399,9 @@ Json to_json(const RunRecord& r) {
                     {"connected", r.devices.connected},
                     {"connectedMax", r.devices.connected_max},
                     {"reconnects", r.devices.reconnects},
-                    {"reconnectReasons", write(r.devices.reconnect_reasons)}};
+                    {"reconnectReasons", write(r.devices.reconnect_reasons)},
+                    {"methodsAnswered", r.devices.methods_answered},
+                    {"messagesReceived", r.devices.messages_received}};
   out["ledger"] = {{"holds", r.ledger.holds},
                    {"asked", r.ledger.asked},
                    {"sent", r.ledger.sent},
@@ -470,6 +475,8 @@ Result<RunRecord> run_record_from_json(const Json& json) {
     r.devices.connected_max = devices.at("connectedMax").count();
     r.devices.reconnects = devices.at("reconnects").count();
     r.devices.reconnect_reasons = read_counts(devices.at("reconnectReasons"));
+    if (devices.has("methodsAnswered")) r.devices.methods_answered = devices.at("methodsAnswered").count();
+    if (devices.has("messagesReceived")) r.devices.messages_received = devices.at("messagesReceived").count();
     const auto ledger = n.at("ledger");
     r.ledger.holds = ledger.at("holds").boolean();
     r.ledger.asked = ledger.at("asked").count();
@@ -536,6 +543,7 @@ Json to_json(const IntervalSnapshot& s) {
             {"lost", c.lost},
             {"unconverged", c.unconverged},
             {"failed", c.failed},
+            {"applyFailed", c.apply_failed},
             {"duplicate", c.duplicate},
             {"reordered", c.reordered},
             {"backlog", c.backlog},
@@ -585,6 +593,7 @@ Result<IntervalSnapshot> interval_from_json(const Json& json) {
     c.lost = from.at("lost").count();
     c.unconverged = from.at("unconverged").count();
     c.failed = from.at("failed").count();
+    if (from.has("applyFailed")) c.apply_failed = from.at("applyFailed").count();
     c.duplicate = from.at("duplicate").count();
     c.reordered = from.at("reordered").count();
     c.backlog = from.at("backlog").count();

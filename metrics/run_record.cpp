@@ -42,6 +42,7 @@ ConvergenceRecord record_of(const ConvergenceTotals& c) {
   r.lost = c.lost;
   r.unconverged = c.unconverged;
   r.failed = c.failed;
+  r.apply_failed = c.apply_failed;
   r.open = c.open();
   r.duplicate = c.duplicate;
   r.reordered = c.reordered;
@@ -167,6 +168,8 @@ void fill_measurements(RunRecord& record, Totals& totals, const std::vector<Phas
                    [](const ErrorRecord& a, const ErrorRecord& b) { return a.count > b.count; });
 
   record.devices.reconnects = totals.reconnect_count();
+  record.devices.methods_answered = totals.methods_answered;
+  record.devices.messages_received = totals.messages_received;
   record.devices.reconnect_reasons.clear();
   for (size_t i = 0; i < kReconnectReasonCount; ++i) {
     if (totals.reconnects[i] == 0) continue;

@@ -65,7 +65,7 @@ struct OperationRecord {
 };
 
 struct ConvergenceRecord {
-  uint64_t started = 0, applied = 0, superseded = 0, lost = 0, unconverged = 0, failed = 0, open = 0;
+  uint64_t started = 0, applied = 0, superseded = 0, lost = 0, unconverged = 0, failed = 0, apply_failed = 0, open = 0;
   uint64_t duplicate = 0, reordered = 0;
   uint64_t backlog_max = 0;
   LatencyRecord total, system, patch, delivery, apply, acknowledge;
@@ -127,6 +127,7 @@ struct DevicesRecord {
   uint64_t connected_max = 0;  ///< most at any look
   uint64_t reconnects = 0;
   std::map<std::string, uint64_t> reconnect_reasons;  ///< without zeros
+  uint64_t methods_answered = 0, messages_received = 0;
   friend bool operator==(const DevicesRecord&, const DevicesRecord&) = default;
 };
 
@@ -198,7 +199,7 @@ struct PhaseTiming {
   std::string note;
 };
 
-/// Fills `phases`, `operations`, `convergence`, `ledger`, `errors`, `devices.reconnects`, `devices.reconnectReasons`
+/// Fills `phases`, `operations`, `convergence`, `ledger`, `errors`, the counted parts of `devices`
 /// and the measured parts of `generator` (schedule lag, dropped share, bytes) from final totals. Sets the totals' phase
 /// durations from `timings` (one per phase of the layout; shorter = not run). `start` turns error stamps into seconds
 /// of the run.

@@ -64,8 +64,8 @@ class Counter {
   std::atomic<uint64_t> value_{0};
 };
 
-/// The legs of one applied update (docs/architecture.md, "One sample"; T0 due, T1 sent, T2 patch answered, T3 notified, T4 report sent,
-/// T5 report acknowledged).
+/// The legs of one applied update (docs/architecture.md, "One sample"; T0 due, T1 sent, T2 patch answered, T3 notified,
+/// T4 report sent, T5 report acknowledged).
 struct ConvergenceLegs {
   Nanos total{0};        ///< T5 - T0; for `superseded`: when the device was known to hold the value, minus T0
   Nanos patch{0};        ///< T2 - T1
@@ -144,6 +144,10 @@ class alignas(64) ShardRecorder {
   void schedule_lag(PhaseIndex phase, Nanos lag) { phases_[phase].schedule_lag.record(lag); }
   void set_devices(const DeviceCounts& now);
   void reconnected(ReconnectReason reason) { health_.reconnects[static_cast<size_t>(reason)].add(); }
+  /// A device answered a direct method.
+  void method_answered() { health_.methods_answered.add(); }
+  /// A device received a cloud-to-device message.
+  void message_received() { health_.messages_received.add(); }
   /// One turn of the event loop begins. `wall_seconds` (since 1970) stamps the errors counted until the next turn.
   void turn(int64_t wall_seconds) {
     wall_seconds_ = wall_seconds;
@@ -172,6 +176,7 @@ class alignas(64) ShardRecorder {
     std::array<Counter, 4> devices;  ///< offline, connecting, online, waiting
     std::array<Counter, kReconnectReasonCount> reconnects;
     Counter busy_ns, turns, bytes_in, bytes_out;
+    Counter methods_answered, messages_received;
   };
   const Cell& cell(StreamIndex stream, PhaseIndex phase) const { return cells_[phase * streams_ + stream]; }
   const PhaseCell& phase(PhaseIndex phase) const { return phases_[phase]; }

@@ -142,9 +142,10 @@ InvariantResult check_no_lost_updates(const Totals& totals, std::vector<std::str
         fmt::format("{} of {} updates were still open when the run ended (a settle phase would wait for them)",
                     format_count(c.open()), format_count(c.started));
   } else {
-    result.detail =
-        fmt::format("{} updates: {} applied, {} superseded, {} refused by the hub, none lost", format_count(c.started),
-                    format_count(c.applied), format_count(c.superseded), format_count(c.failed));
+    result.detail = fmt::format(
+        "{} updates: {} applied, {} superseded, {} refused by the hub{}, none lost", format_count(c.started),
+        format_count(c.applied), format_count(c.superseded), format_count(c.failed),
+        c.apply_failed == 0 ? "" : fmt::format(", {} failed on the device as asked", format_count(c.apply_failed)));
   }
   return result;
 }

@@ -83,7 +83,8 @@ struct InvariantResult {
   friend bool operator==(const InvariantResult&, const InvariantResult&) = default;
 };
 
-/// Nothing lost and nothing unconverged, over all phases. Undecided while updates are open, or if none was started.
+/// Nothing lost and nothing unconverged, over all phases; failures of simulated work are what was asked for. Undecided
+/// while updates are open, or if none was started.
 InvariantResult check_no_lost_updates(const Totals& totals, std::vector<std::string> examples = {});
 /// No device saw a version below one it had. Undecided if no update was started.
 InvariantResult check_versions_monotonic(const Totals& totals, std::vector<std::string> examples = {});

@@ -141,6 +141,10 @@ std::string events_sentence(const RunRecord& record) {
     text += missing == 0 ? ". None was lost."
                          : fmt::format(". {} lost, {} did not converge in time.", counted(c.lost, "was", "were"),
                                        format_count(c.unconverged));
+    if (c.apply_failed > 0) {
+      text += fmt::format(" {} delivered and failed in simulated work, as the scenario asked.",
+                          counted(c.apply_failed, "was", "were"));
+    }
     return text;
   }
   uint64_t asked = 0;

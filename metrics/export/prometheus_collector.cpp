@@ -225,7 +225,9 @@ std::vector<MetricFamily> PrometheusCollector::Collect() const {
       "twinstorm_twin_updates_total",
       "Desired-property updates that ended. applied = notified, applied, reported and acknowledged; superseded = the "
       "device learnt this or a newer version by reading its twin; lost = accepted by the hub but never delivered; "
-      "unconverged = not done before the deadline; failed = the patch was not accepted.",
+      "unconverged = not done before the deadline; failed = the patch was not accepted; applyFailed = delivered, and "
+      "the "
+      "device's simulated work failed as the scenario asked.",
       std::move(updates));
   out.gauge("twinstorm_converging_updates", "Desired-property updates started and not ended.",
             {gauge({}, started > ended ? static_cast<double>(started - ended) : 0)});

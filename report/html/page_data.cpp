@@ -277,6 +277,7 @@ Json convergence(const LoadedRun& run, const Timeline& timeline) {
           {"lost", c.lost},
           {"unconverged", c.unconverged},
           {"failed", c.failed},
+          {"applyFailed", c.apply_failed},
           {"open", c.open},
           {"duplicate", c.duplicate},
           {"reordered", c.reordered},

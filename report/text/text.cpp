@@ -164,6 +164,10 @@ class TextReport {
     out_ += fmt::format("  {} applied, {} superseded, {} lost, {} unconverged, {} not accepted, {} open\n",
                         format_count(c.applied), format_count(c.superseded), format_count(c.lost),
                         format_count(c.unconverged), format_count(c.failed), format_count(c.open));
+    if (c.apply_failed > 0) {
+      out_ += fmt::format("  {} delivered whose simulated work failed, as the scenario asked\n",
+                          format_count(c.apply_failed));
+    }
     if (c.duplicate + c.reordered > 0) {
       out_ += fmt::format("  notifications: {} duplicate, {} reordered\n", format_count(c.duplicate),
                           format_count(c.reordered));

@@ -119,7 +119,7 @@ export function sample(status: PageData["verdict"]["status"] = "failed"): PageDa
       { name: "telemetry", streams: [telemetry.name], phases: [], ...counts(telemetry), intended: null, service: null },
     ],
     convergence: {
-      started: 59_600, applied: 58_900, superseded: 204, lost: 0, unconverged: 0, failed: 496, open: 0, duplicate: 3, reordered: 0, backlogMax: 212, limit: { value: 0.25, label: "objective: p99 < 250 ms" },
+      started: 59_600, applied: 58_900, superseded: 204, lost: 0, unconverged: 0, failed: 496, applyFailed: 0, open: 0, duplicate: 3, reordered: 0, backlogMax: 212, limit: { value: 0.25, label: "objective: p99 < 250 ms" },
       total: latency(59_104, 0.0124, 1), system: latency(58_900, 0.0061, 1.2), patch: latency(59_104, 0.0021, 1.6), delivery: latency(58_900, 0.0024, 1.2),
       apply: latency(58_900, 0.0055, 0.6), acknowledge: latency(58_900, 0.0012, 1),
       backlog: line((t) => (t > 10 && t < 72 ? 14 * noise(0.6) + (t > 52 && t < 58 ? 190 : 0) : 0)),

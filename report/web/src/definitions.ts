@@ -18,6 +18,7 @@ export const definitions: { id: string; term: string; text: string }[] = [
   { id: "superseded", term: "Superseded", text: "The device arrived at this or a newer version by fetching its twin after a reconnect; the notification itself did not reach it." },
   { id: "lost", term: "Lost", text: "The hub accepted the change, the device stayed connected, and nothing arrived before the deadline." },
   { id: "unconverged", term: "Unconverged", text: "Not done before the deadline for any other reason: the device was away, or its report was not acknowledged." },
+  { id: "apply-failed", term: "Simulated work failed", text: "The device was notified and its simulated work failed, as the scenario asked with onDesired.apply.failure. Neither lost nor unconverged." },
   { id: "duplicate", term: "Duplicate, reordered", text: "Notifications that arrived twice, and notifications with a version below the one the device already had. Counted beside the outcomes." },
   { id: "backlog", term: "Backlog", text: "Changes that were sent and have not ended yet." },
   { id: "undecided", term: "Undecided", text: "Not enough samples: a percentile needs at least ten samples beyond it. Undecided is not passed." },

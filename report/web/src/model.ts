@@ -116,6 +116,7 @@ export interface Convergence {
   lost: number;
   unconverged: number;
   failed: number;
+  applyFailed: number;
   open: number;
   duplicate: number;
   reordered: number;

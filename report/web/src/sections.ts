@@ -406,6 +406,8 @@ function outcomes(c: Convergence): HTMLElement {
     ["failed (patch not accepted)", c.failed, "failed"],
     ["still open", c.open, "backlog"],
   ];
+  // Only scenarios that ask for failures have them.
+  if (c.applyFailed > 0) rows.splice(-1, 0, ["simulated work failed", c.applyFailed, "apply-failed"]);
   const ended = sum(rows.map((r) => r[1]));
   return h(
     "div",
