@@ -14,6 +14,7 @@
 #include "sim/net/certificates.hpp"
 
 struct ssl_ctx_st;
+struct ssl_session_st;
 struct ssl_st;
 
 namespace twinstorm::net {
@@ -23,8 +24,9 @@ enum class TlsVersion : uint8_t { any, tls12, tls13 };  ///< `any`: 1.2 or 1.3, 
 struct TlsClientConfig {
   std::string authorities_pem;  ///< trusted CAs; empty = the system's store
   TlsVersion version = TlsVersion::any;
-  bool session_resumption =
-      false;  ///< a returning connection offers the session that the context kept last for its key
+  /// A connection offers the session kept in its `TlsTicket`, and keeps there what the server hands out. Off: every
+  /// connection is a full handshake, as with the reference SDK.
+  bool session_resumption = false;
 };
 
 struct TlsServerConfig {
@@ -53,7 +55,25 @@ enum class TlsStatus : uint8_t {
   want_read,   ///< call again when the descriptor is readable
   want_write,  ///< call again when it is writable
   closed,      ///< the peer ended the connection (close_notify or end of stream)
-  failed,      ///< see `TlsSession::error`
+  failed,      ///< a TLS or socket error: see `TlsSession::error`
+};
+
+/// The session that one client (a device) would resume: its own, because a server binds to a session what it learnt
+/// about the client. Empty until a server has handed one out. Stays put while a TlsSession refers to it, and may be
+/// reused by the next one. One owner, one thread; 8 bytes plus about 1 KB when it holds something.
+class TlsTicket {
+ public:
+  TlsTicket() = default;
+  TlsTicket(const TlsTicket&) = delete;
+  TlsTicket& operator=(const TlsTicket&) = delete;
+  ~TlsTicket() { clear(); }
+  explicit operator bool() const { return session_ != nullptr; }
+  void clear();
+
+ private:
+  friend class TlsSession;
+  friend struct TlsTicketAccess;
+  ssl_session_st* session_ = nullptr;
 };
 
 /// One TLS connection on a connected, non-blocking descriptor that stays its owner's. Not bound to a thread, but used
@@ -62,9 +82,9 @@ class TlsSession {
  public:
   TlsSession() = default;
   /// `host_name`: checked against the certificate; sent as SNI unless it is an IP literal. `own`: client certificate or
-  /// null.
+  /// null, read here and not kept. `ticket`: where a session to resume is kept, or null; outlives this session.
   static Result<TlsSession> client(const TlsContext& context, int descriptor, const std::string& host_name,
-                                   const CertifiedKey* own = nullptr);
+                                   const CertifiedKey* own = nullptr, TlsTicket* ticket = nullptr);
   static Result<TlsSession> server(const TlsContext& context, int descriptor);
   TlsSession(TlsSession&& other) noexcept : ssl_{other.ssl_} { other.ssl_ = nullptr; }
   TlsSession& operator=(TlsSession&& other) noexcept;
@@ -82,6 +102,8 @@ class TlsSession {
   void shutdown();
   /// A sentence for people, naming the verification problem and the fix when there is one; after `failed`.
   std::string error() const;
+  /// After `failed`: the peer's certificate was not accepted by this side.
+  bool untrusted() const;
   bool resumed() const;
   const char* version() const;  ///< `TLSv1.3`
   /// What the peer showed; nothing when it showed no certificate.
