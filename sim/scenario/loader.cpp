@@ -36,6 +36,9 @@ constexpr uint64_t kMaxPhases = 256;
 constexpr double kMaxRate = 1e6;  // far beyond what one machine sends; keeps arrival numbers in range
 constexpr size_t kMaxDeviceIdBytes = 128;
 constexpr size_t kMaxSteps = 10'000;
+constexpr uint64_t kMaxPahoDevices = 500;  // Paho runs all clients of a process on one thread behind one lock
+constexpr Nanos kMinTokenLifetime = std::chrono::seconds{5};  // expiry counts whole seconds
+constexpr Nanos kMinRenewBefore = std::chrono::seconds{1};
 
 /// Reads a whole document into a scenario. Every `read_*` reports what is wrong and goes on; the result counts only if
 /// nothing was reported.
@@ -63,6 +66,7 @@ class Loader {
     if (auto text = top.text("description")) s_.description = std::move(*text);
     if (auto seed = top.integer("seed", 0, std::numeric_limits<int64_t>::max())) s_.seed = *seed;
     if (const auto* target = top.find("target")) read_target(top, *target);
+    if (const auto canary = top.boolean("canary")) s_.canary = *canary;
     read_limits(top);
     // Names first: a reference may point forwards in the file.
     read_list(top, "fleets", true, kMaxGroups,
@@ -151,13 +155,30 @@ class Loader {
             "try env:IOTHUB_CONNECTION_STRING, or HostName=...;SharedAccessKeyName=...;SharedAccessKey=...");
       }
     }
-    for (const auto* key : {"mqttPort", "httpPort"}) {
-      const auto port = section.integer(key, 1, 65535);
-      if (port)
-        (std::string_view{key} == "mqttPort" ? target.mqtt_port : target.http_port) = static_cast<uint16_t>(*port);
-      if (!section.has("connectionString")) {
-        section.refuse(key, fmt::format("\"{}\" goes with connectionString only", key),
-                       "leave it out: the hub tells its ports");
+    const std::pair<const char*, uint16_t*> ports[] = {{"mqttPort", &target.mqtt_port},
+                                                       {"mqttsPort", &target.mqtts_port},
+                                                       {"httpPort", &target.http_port},
+                                                       {"httpsPort", &target.https_port}};
+    for (const auto& [key, to] : ports) {
+      if (const auto port = section.integer(key, 1, 65535)) *to = static_cast<uint16_t>(*port);
+      if (section.has("connectionString")) continue;
+      section.refuse(key, fmt::format("\"{}\" goes with connectionString only", key),
+                     "leave it out: the hub tells its ports");
+    }
+    if (auto file = section.text("caFile")) target.ca_file = std::move(*file);
+    if (!section.has("connectionString")) {
+      section.refuse("caFile", "\"caFile\" goes with connectionString only", "leave it out: the hub tells its CA");
+    }
+    if (const auto* authority = section.find("deviceCa")) {
+      const Section files{complaints_, *authority, "target.deviceCa", "target.deviceCa"};
+      if (files.valid()) {
+        files.require("certificate", "PEM file of the CA certificate that the hub trusts");
+        files.require("key", "PEM file of its private key");
+        target.device_ca_certificate = files.text("certificate").value_or("");
+        target.device_ca_key = files.text("key").value_or("");
+      }
+      if (section.has("embedded")) {
+        section.refuse("deviceCa", "the embedded hub trusts a CA that the run makes", "leave it out");
       }
     }
   }
@@ -271,7 +292,11 @@ class Loader {
     fleet.device_id_pattern = section.text("deviceId").value_or(fleet.device_id_pattern);
     read_device_id(section, fleet);
     read_connection_strings(section, fleet);
-    read_connection(section);
+    read_connection(section, fleet);
+    read_tls(section, fleet);
+    read_auth(section, fleet);
+    if (auto v = section.boolean("methods")) fleet.methods = *v;
+    if (auto v = section.boolean("c2d")) fleet.c2d = *v;
     fleet.tags = read_template(section, "tags", "tags");
     fleet.reported = read_template(section, "reported", "reported properties");
     if (section.has("reported")) reporting_fleets_.insert(fleet.name);
@@ -294,7 +319,7 @@ class Loader {
       if (*v < std::chrono::seconds{1} || *v > std::chrono::seconds{1177} || *v % std::chrono::seconds{1} != Nanos{0}) {
         section.complain("keepAlive",
                          fmt::format("\"{}\" is not whole seconds from 1s to 1177s", section.find("keepAlive")->text),
-                         "try 240s");
+                         "try 180s");
       }
     }
     if (auto v = section.duration("timeout", false)) fleet.timeout = *v;
@@ -352,23 +377,94 @@ class Loader {
     }
   }
 
-  /// What this build can do: MQTT over TCP with symmetric keys.
-  void read_connection(const Section& section) {
+  void read_connection(const Section& section, Fleet& fleet) {
     static const std::vector<std::string> kTransports{"mqtt", "mqttws", "amqp", "amqpws", "http"};
-    if (const auto at = section.word("transport", kTransports); at && *at != 0) {
-      section.complain("transport", fmt::format("this build has no transport \"{}\"", kTransports[*at]), "use mqtt");
+    if (const auto at = section.word("transport", kTransports)) {
+      if (*at > 1) {
+        section.complain("transport", fmt::format("this build has no transport \"{}\"", kTransports[*at]),
+                         "use mqtt or mqttws");
+      } else {
+        fleet.transport = *at == 0 ? TransportKind::mqtt : TransportKind::mqttws;
+      }
     }
-    static const std::vector<std::string> kEngines{"native", "paho"};
-    if (const auto at = section.word("engine", kEngines); at && *at != 0) {
-      section.complain("engine", "this build has no engine \"paho\"", "use native");
+    if (const auto at = section.word("engine", {"native", "paho"}); at && *at == 1) {
+      fleet.engine = Engine::paho;
+      if (fleet.transport != TransportKind::mqtt) {
+        section.complain("engine", "engine paho speaks MQTT over TCP only", "use transport: mqtt, or engine: native");
+      }
+      if (fleet.count > kMaxPahoDevices) {
+        section.complain("engine",
+                         fmt::format("{} devices are too many for Paho, which serves all clients of a process on one "
+                                     "thread and would measure itself",
+                                     format_count(fleet.count)),
+                         fmt::format("at most {}, or engine: native", kMaxPahoDevices));
+      }
     }
-    if (section.boolean("tls").value_or(false)) {
-      section.complain("tls", "this build has no TLS", "use false, and a hub port without TLS");
+  }
+
+  void read_tls(const Section& section, Fleet& fleet) {
+    const auto* node = section.find("tls");
+    if (node == nullptr) return;
+    if (!node->is_mapping()) {
+      if (const auto on = section.boolean("tls")) fleet.tls.enabled = *on;
+      return;
     }
-    static const std::vector<std::string> kAuths{"sas", "x509-selfsigned", "x509-ca"};
-    if (const auto at = section.word("auth", kAuths); at && *at != 0) {
-      section.complain("auth", fmt::format("this build has no auth \"{}\"", kAuths[*at]), "use sas");
+    const Section tls{complaints_, *node, section.path_of("tls"), "fleets[].tls"};
+    fleet.tls.enabled = true;
+    if (const auto at = tls.word("version", {"any", "1.2", "1.3"})) {
+      static constexpr Tls::Version kVersions[] = {Tls::Version::any, Tls::Version::v1_2, Tls::Version::v1_3};
+      fleet.tls.version = kVersions[*at];
     }
+    if (const auto resumption = tls.boolean("resumption")) fleet.tls.resumption = *resumption;
+  }
+
+  void read_auth(const Section& section, Fleet& fleet) {
+    static const std::vector<std::string> kWords{"sas", "x509-selfsigned", "x509-ca"};
+    static constexpr AuthKind kKinds[] = {AuthKind::sas, AuthKind::x509_selfsigned, AuthKind::x509_ca};
+    const auto word = section.word("auth", kWords);
+    if (word) fleet.auth = kKinds[*word];
+    if (fleet.auth == AuthKind::sas) return read_tokens(section, fleet.tokens);
+    for (const auto* key : {"tokenLifetime", "renewBefore", "renewJitter"}) {
+      section.refuse(key, fmt::format("auth {} uses certificates, not tokens", kWords[*word]), "remove it");
+    }
+    const bool tls = fleet.tls.enabled.value_or(fleet.transport == TransportKind::mqtt ? s_.target.mqtt_uses_tls()
+                                                                                       : s_.target.http_uses_tls());
+    if (!tls) {
+      section.complain(
+          "auth",
+          fmt::format("auth {} shows a certificate in the TLS handshake, and this fleet has no TLS", kWords[*word]),
+          "add tls: true");
+    }
+    if (fleet.engine == Engine::paho) {
+      section.complain("auth", "engine paho has symmetric keys only", "use auth: sas, or engine: native");
+    }
+    if (section.has("connectionStrings")) {
+      section.complain("auth", "connection strings bring symmetric keys", "use auth: sas, or leave them out");
+    }
+    if (fleet.auth == AuthKind::x509_ca && s_.target.kind != Target::Kind::embedded &&
+        s_.target.device_ca_certificate.empty()) {
+      section.complain("auth", "the run needs the CA that this hub trusts, to sign the devices' certificates with it",
+                       "give target deviceCa: {certificate: ca.pem, key: ca.key}");
+    }
+  }
+
+  void read_tokens(const Section& section, Tokens& tokens) {
+    if (auto v = section.duration("tokenLifetime", false)) {
+      tokens.lifetime = *v;
+      if (*v < kMinTokenLifetime) {
+        section.complain("tokenLifetime", "a token lives for whole seconds, and its renewal needs some", "at least 5s");
+      }
+    }
+    if (auto v = section.duration("renewBefore", false)) {
+      tokens.renew_before = *v;
+      if (*v < kMinRenewBefore || *v >= tokens.lifetime) {
+        section.complain("renewBefore",
+                         fmt::format("a token of {} is not renewed {} before its end", format_duration(tokens.lifetime),
+                                     format_duration(*v)),
+                         "at least 1s, and shorter than tokenLifetime");
+      }
+    }
+    if (auto v = section.share("renewJitter")) tokens.jitter = *v;
   }
 
   void read_reconnect(const YamlNode& node, const std::string& path, Reconnect& reconnect) {
@@ -519,6 +615,7 @@ class Loader {
       group.if_match = *at == 0 ? BackendGroup::IfMatch::any : BackendGroup::IfMatch::last_seen;
     }
     if (auto v = section.duration("timeout", false)) group.timeout = *v;
+    if (auto v = section.boolean("tls")) group.tls = *v;
     if (auto v = section.integer("connections", 1, 10'000)) group.connections = static_cast<uint32_t>(*v);
     if (does) check_backend_keys(section, kDo[*does]);
     s_.backends.push_back(std::move(group));

@@ -17,6 +17,7 @@ using metrics::OpKind;
 using std::chrono::seconds;
 
 constexpr Rate kConnectRate{500};
+constexpr uint16_t kMqttPort = 1883, kMqttsPort = 8883, kHttpPort = 80, kHttpsPort = 443;
 constexpr Nanos kPatience = seconds{30};  // on top of what connecting needs by its own rate
 constexpr Nanos kConvergePatience = seconds{60};
 constexpr Nanos kLongestTimeout = std::chrono::hours{24 * 30};  // what a scenario may say
@@ -29,6 +30,12 @@ constexpr uint32_t kMinConnections = 2;
 constexpr uint32_t kMaxConnections = 512;
 // bench/footprint measures the heap; the kernel's part is struct tcp_sock, file, dentry, inode and the epoll entry.
 constexpr ByteCount kDeviceHeapBytes = 610;
+constexpr ByteCount kWebSocketHeapBytes = 200;
+constexpr ByteCount kTls12HeapBytes = 18'500;
+constexpr ByteCount kTls13HeapBytes = 35'700;
+constexpr ByteCount kCertificateHeapBytes = 1024;  // of a device, as PEM; the key is the fleet's
+constexpr ByteCount kSessionHeapBytes = 1536;      // kept for resumption
+constexpr ByteCount kPahoHeapBytes = 4400;
 constexpr ByteCount kSocketKernelBytes = 4096;
 constexpr uint64_t kOtherDescriptors = 64;
 constexpr uint64_t kHistogramsPerCell = 2;
@@ -270,6 +277,12 @@ void add_notes(const Scenario& s, const std::vector<metrics::StreamSpec>& stream
     if (!connected.contains(i))
       plan.notes.push_back(fmt::format("no phase needs fleet \"{}\": it stays offline", s.fleets[i].name));
   }
+  for (const auto& fleet : s.fleets) {
+    const double age = to_seconds(fleet.tokens.lifetime - fleet.tokens.renew_before);
+    if (fleet.auth != AuthKind::sas || plan.longest_seconds < age * (1 - fleet.tokens.jitter)) continue;
+    plan.notes.push_back(fmt::format("fleet \"{}\" renews each token after {}: about {} clean reconnects", fleet.name,
+                                     format_duration(from_seconds(age)), format_rate({fleet.count / age})));
+  }
   for (const auto& slo : s.slos) {
     const auto quantile = metrics::quantile_of(slo.statistic);
     if (!quantile) continue;
@@ -307,9 +320,12 @@ std::string target_text(const Target& target) {
       break;
   }
   const bool from_environment = target.connection_string.starts_with("env:");
-  return fmt::format("{}, MQTT port {}, HTTP port {}",
-                     from_environment ? target.connection_string : "connection string of the scenario",
-                     target.mqtt_port, target.http_port);
+  std::string text = from_environment ? target.connection_string : "connection string of the scenario";
+  if (target.mqtts_port != 0) text += fmt::format(", MQTT port {} (TLS)", target.mqtts_port);
+  if (target.mqtt_port != 0) text += fmt::format(", MQTT port {}", target.mqtt_port);
+  if (target.https_port != 0) text += fmt::format(", HTTP port {} (TLS)", target.https_port);
+  if (target.http_port != 0) text += fmt::format(", HTTP port {}", target.http_port);
+  return text;
 }
 
 std::string plural(uint64_t n, std::string_view word) {
@@ -385,6 +401,12 @@ std::string fleets_yaml(const Scenario& s, const std::vector<uint32_t>& fleets) 
   return out + "]";
 }
 
+void append_device_ca(std::string& out, const Target& target) {
+  if (target.device_ca_certificate.empty()) return;
+  out += fmt::format("  deviceCa: {{certificate: {}, key: {}}}\n", detail::quoted(target.device_ca_certificate),
+                     detail::quoted(target.device_ca_key));
+}
+
 void append_target(std::string& out, const Target& target) {
   switch (target.kind) {
     case Target::Kind::embedded:
@@ -392,23 +414,43 @@ void append_target(std::string& out, const Target& target) {
       return;
     case Target::Kind::ready_file:
       out += fmt::format("target:\n  readyFile: {}\n", detail::quoted(target.ready_file));
+      append_device_ca(out, target);
       return;
     case Target::Kind::connection_string:
       break;
   }
   const bool secret = !target.connection_string.starts_with("env:");
-  out += fmt::format("target:\n  connectionString: {}\n  mqttPort: {}\n  httpPort: {}\n",
-                     secret ? "env:IOTHUB_CONNECTION_STRING" : detail::quoted(target.connection_string),
-                     target.mqtt_port, target.http_port);
+  out += fmt::format("target:\n  connectionString: {}\n",
+                     secret ? "env:IOTHUB_CONNECTION_STRING" : detail::quoted(target.connection_string));
+  const std::pair<const char*, uint16_t> ports[] = {{"mqttPort", target.mqtt_port},
+                                                    {"mqttsPort", target.mqtts_port},
+                                                    {"httpPort", target.http_port},
+                                                    {"httpsPort", target.https_port}};
+  for (const auto& [key, port] : ports) {
+    if (port != 0) out += fmt::format("  {}: {}\n", key, port);
+  }
+  if (!target.ca_file.empty()) out += fmt::format("  caFile: {}\n", detail::quoted(target.ca_file));
+  append_device_ca(out, target);
+}
+
+std::string tls_yaml(const Tls& tls) {
+  if (!tls.on()) return "false";
+  return fmt::format("{{version: {}, resumption: {}}}", to_string(tls.version), tls.resumption);
 }
 
 void append_fleet(std::string& out, const Fleet& fleet) {
   const auto duration = [](Nanos v) { return detail::exact_duration(v); };
   out += fmt::format(
-      "  - name: {}\n    count: {}\n    {}: {}\n    transport: {}\n    engine: native\n    tls: {}\n    auth: {}\n",
+      "  - name: {}\n    count: {}\n    {}: {}\n    transport: {}\n    engine: {}\n    tls: {}\n    auth: {}\n",
       word(fleet.name), fleet.count, fleet.connection_strings.empty() ? "deviceId" : "connectionStrings",
       detail::quoted(fleet.connection_strings.empty() ? fleet.device_id_pattern : fleet.connection_strings),
-      to_string(fleet.transport), fleet.tls.on(), to_string(fleet.auth));
+      to_string(fleet.transport), to_string(fleet.engine), tls_yaml(fleet.tls), to_string(fleet.auth));
+  if (fleet.auth == AuthKind::sas) {
+    out +=
+        fmt::format("    tokenLifetime: {}\n    renewBefore: {}\n    renewJitter: {}\n",
+                    duration(fleet.tokens.lifetime), duration(fleet.tokens.renew_before), percent(fleet.tokens.jitter));
+  }
+  out += fmt::format("    methods: {}\n    c2d: {}\n", fleet.methods, fleet.c2d);
   if (!fleet.tags.empty()) out += fmt::format("    tags: {}\n", fleet.tags.source());
   if (!fleet.reported.empty()) out += fmt::format("    reported: {}\n", fleet.reported.source());
   if (!fleet.on_desired.empty()) out += "    onDesired:\n";
@@ -445,8 +487,8 @@ void append_backend(std::string& out, const Scenario& s, const BackendGroup& gro
   } else if (group.op != OpKind::backend_get_twin) {
     out += fmt::format("    ifMatch: {}\n", group.if_match == BackendGroup::IfMatch::any ? "any" : "lastSeen");
   }
-  out +=
-      fmt::format("    timeout: {}\n    connections: {}\n", detail::exact_duration(group.timeout), group.connections);
+  out += fmt::format("    tls: {}\n    timeout: {}\n    connections: {}\n", group.tls.value_or(false),
+                     detail::exact_duration(group.timeout), group.connections);
 }
 
 void append_phase(std::string& out, const Scenario& s, const std::vector<metrics::StreamSpec>& streams,
@@ -475,14 +517,63 @@ void append_phase(std::string& out, const Scenario& s, const std::vector<metrics
   }
 }
 
+/// TLS, token ages, and the ports that follow from them.
+void resolve_security(Scenario& s) {
+  auto& target = s.target;
+  const bool mqtt_tls = target.mqtt_uses_tls(), http_tls = target.http_uses_tls();
+  std::vector<std::pair<uint16_t*, uint16_t>> used{http_tls ? std::pair{&target.https_port, kHttpsPort}
+                                                            : std::pair{&target.http_port, kHttpPort}};
+  for (auto& fleet : s.fleets) {
+    const bool socket = fleet.transport == TransportKind::mqtt;
+    if (!fleet.tls.enabled) fleet.tls.enabled = socket ? mqtt_tls : http_tls;
+    if (socket) {
+      used.emplace_back(fleet.tls.on() ? &target.mqtts_port : &target.mqtt_port,
+                        fleet.tls.on() ? kMqttsPort : kMqttPort);
+    } else {
+      used.emplace_back(fleet.tls.on() ? &target.https_port : &target.http_port,
+                        fleet.tls.on() ? kHttpsPort : kHttpPort);
+    }
+    if (fleet.tokens.renew_before == Nanos{0}) {
+      const Nanos quarter = std::chrono::duration_cast<std::chrono::milliseconds>(fleet.tokens.lifetime / 4);
+      fleet.tokens.renew_before = std::clamp<Nanos>(quarter, seconds{1}, std::chrono::minutes{15});
+    }
+  }
+  for (auto& group : s.backends) {
+    if (!group.tls) group.tls = http_tls;
+    used.emplace_back(*group.tls ? &target.https_port : &target.http_port, *group.tls ? kHttpsPort : kHttpPort);
+  }
+  if (target.kind != Target::Kind::connection_string) return;
+  for (const auto& [port, usual] : used) {
+    if (*port == 0) *port = usual;
+  }
+}
+
+/// What a connected device of the fleet keeps on the heap.
+ByteCount heap_of_device(const Fleet& fleet) {
+  ByteCount bytes = fleet.engine == Engine::paho ? kPahoHeapBytes : kDeviceHeapBytes;
+  if (fleet.transport == TransportKind::mqttws) bytes += kWebSocketHeapBytes;
+  if (fleet.tls.on()) bytes += fleet.tls.version == Tls::Version::v1_2 ? kTls12HeapBytes : kTls13HeapBytes;
+  if (fleet.tls.on() && fleet.tls.resumption) bytes += kSessionHeapBytes;
+  if (fleet.auth != AuthKind::sas) bytes += kCertificateHeapBytes;
+  return bytes;
+}
+
+/// `mqtt`, `mqttws over TLS 1.2`, `mqtt by Paho`.
+std::string connection_text(const Fleet& fleet) {
+  std::string text = to_string(fleet.transport);
+  if (fleet.tls.on()) {
+    text += " over TLS";
+    if (fleet.tls.version != Tls::Version::any) text += fmt::format(" {}", to_string(fleet.tls.version));
+  }
+  if (fleet.engine == Engine::paho) text += " by Paho";
+  return text;
+}
+
 }  // namespace
 
 Scenario resolve(const Scenario& scenario, ShardId shards) {
   Scenario s = scenario;
-  if (s.target.kind == Target::Kind::connection_string) {
-    if (s.target.mqtt_port == 0) s.target.mqtt_port = 1883;
-    if (s.target.http_port == 0) s.target.http_port = 80;
-  }
+  resolve_security(s);
   DeviceIndex first = 0;
   for (auto& fleet : s.fleets) {
     fleet.first = first;
@@ -520,7 +611,7 @@ Plan make_plan(const Scenario& scenario, ShardId shards) {
   cost.mqtt_connections = plan.devices;
   for (const auto& group : s.backends) cost.http_connections += uint64_t{group.connections} * shards;
   cost.descriptors = cost.mqtt_connections + cost.http_connections + kOtherDescriptors;
-  cost.device_heap = plan.devices * kDeviceHeapBytes;
+  for (const auto& fleet : s.fleets) cost.device_heap += fleet.count * heap_of_device(fleet);
   cost.socket_kernel = (cost.mqtt_connections + cost.http_connections) * kSocketKernelBytes;
   cost.recorder = uint64_t{shards} * s.phases.size() * (streams.size() * kHistogramsPerCell + kHistogramsPerPhase) *
                   kHistogramBytes;
@@ -542,8 +633,8 @@ std::string plan_text(const Plan& plan) {
   for (const auto& fleet : s.fleets) {
     auto ids = fleet.device_id.format(0);
     if (fleet.count > 1) ids += " .. " + fleet.device_id.format(fleet.count - 1);
-    rows.push_back({fleet.name, format_count(fleet.count), to_string(fleet.transport), ids,
-                    plural(fleet.on_desired.size(), "listener")});
+    rows.push_back({fleet.name, format_count(fleet.count), connection_text(fleet), to_string(fleet.auth), ids,
+                    plural(fleet.on_desired.size(), "listener"), format_size(heap_of_device(fleet)) + " each"});
   }
   append_table(out, rows);
 
@@ -629,6 +720,10 @@ std::string plan_json(const Plan& plan) {
     fleets.push_back({{"name", fleet.name},
                       {"count", fleet.count},
                       {"transport", to_string(fleet.transport)},
+                      {"engine", to_string(fleet.engine)},
+                      {"tls", fleet.tls.on() ? to_string(fleet.tls.version) : "off"},
+                      {"auth", to_string(fleet.auth)},
+                      {"heapBytesPerDevice", heap_of_device(fleet)},
                       {"firstDeviceId", fleet.device_id.format(0)},
                       {"lastDeviceId", fleet.device_id.format(fleet.count - 1)}});
   }
@@ -636,6 +731,7 @@ std::string plan_json(const Plan& plan) {
   for (const auto& group : s.backends) {
     backends.push_back({{"name", group.name},
                         {"operation", metrics::to_string(group.op)},
+                        {"tls", group.tls.value_or(false)},
                         {"connectionsPerShard", group.connections}});
   }
   Json slos = Json::array(), invariants = Json::array();
@@ -673,6 +769,7 @@ std::string resolved_yaml(const Scenario& s) {
   if (!s.description.empty()) out += fmt::format("description: {}\n", detail::quoted(s.description));
   out += fmt::format("seed: {}\n", s.seed);
   append_target(out, s.target);
+  out += fmt::format("canary: {}\n", s.canary);
   out += "fleets:\n";
   for (const auto& fleet : s.fleets) append_fleet(out, fleet);
   if (!s.backends.empty()) out += "backends:\n";

@@ -36,8 +36,7 @@ struct PlannedPhase {
   std::vector<PlannedLoad> load;
 };
 
-/// What the machine must provide. Estimates, from constants measured in bench/footprint; TLS and report writing not
-/// counted.
+/// What the machine must provide. Estimates, from constants measured in bench/footprint; report writing not counted.
 struct PlannedCost {
   uint64_t mqtt_connections = 0;
   uint64_t http_connections = 0;  ///< over all shards

@@ -129,7 +129,7 @@ limits: {operationTimeout: 3s, backlogMax: 5, scheduleLag: 50ms, dropped: 2%}
   EXPECT_EQ(fleet.keep_alive, seconds{60});
   EXPECT_EQ(s.fleets[1].first, 5000u);
   EXPECT_EQ(s.fleets[1].device_id.format(3), "meters-00003");
-  EXPECT_EQ(s.fleets[1].keep_alive, seconds{240});
+  EXPECT_EQ(s.fleets[1].keep_alive, seconds{180});  // the official SDK's
   EXPECT_EQ(s.backends[0].fleet, 1u);
   EXPECT_EQ(s.backends[0].if_match, BackendGroup::IfMatch::last_seen);
   EXPECT_EQ(s.backends[0].connections, 4u);
@@ -157,11 +157,43 @@ TEST(Loader, StreamsHaveAFixedOrder) {
   std::vector<std::string> names;
   for (const auto& stream : streams) names.push_back(stream.name);
   EXPECT_THAT(names, ElementsAre("thermostats.connect", "thermostats.getTwin", "thermostats.report",
-                                 "thermostats.telemetry", "rollout"));
+                                 "thermostats.telemetry", "thermostats.renewToken", "rollout"));
   EXPECT_EQ(s.fleet_stream(0, OpKind::report), 2u);
-  EXPECT_EQ(s.backend_stream(0), 4u);
-  EXPECT_EQ(s.phases[0].load[0].stream, 4u);
+  EXPECT_EQ(s.backend_stream(0), 5u);
+  EXPECT_EQ(s.phases[0].load[0].stream, 5u);
   EXPECT_EQ(s.phases[0].load[1].stream, 2u);
+}
+
+TEST(Loader, ReadsTransportsCredentialsAndTokens) {
+  const auto s = loaded(R"(
+schema: twinstorm/scenario/1
+canary: false
+target: {connectionString: env:HUB, mqttsPort: 8884, httpsPort: 8443, caFile: ca.pem, deviceCa: {certificate: d.pem, key: d.key}}
+fleets:
+  - {name: a, count: 1, transport: mqttws, tls: {version: 1.2, resumption: true}, tokenLifetime: 10s, renewBefore: 3s, renewJitter: 0%}
+  - {name: b, count: 1, auth: x509-ca, methods: true, c2d: true}
+  - {name: c, count: 500, engine: paho, tls: {version: "1.3"}}
+  - {name: d, count: 1, auth: x509-selfsigned, tls: true}
+backends:
+  - {name: reads, do: getTwin, select: a, tls: false}
+phases: [{name: connect, connect: 1/s}]
+)");
+  EXPECT_FALSE(s.canary);
+  EXPECT_EQ(s.target.mqtts_port, 8884);
+  EXPECT_EQ(s.target.https_port, 8443);
+  EXPECT_EQ(s.target.ca_file, "ca.pem");
+  EXPECT_EQ(s.target.device_ca_certificate, "d.pem");
+  EXPECT_EQ(s.target.device_ca_key, "d.key");
+  ASSERT_EQ(s.fleets.size(), 4u);
+  EXPECT_EQ(s.fleets[0].transport, TransportKind::mqttws);
+  EXPECT_EQ(s.fleets[0].tls, (Tls{true, Tls::Version::v1_2, true}));
+  EXPECT_EQ(s.fleets[0].tokens, (Tokens{seconds{10}, seconds{3}, 0}));
+  EXPECT_EQ(s.fleets[1].auth, AuthKind::x509_ca);
+  EXPECT_TRUE(s.fleets[1].methods && s.fleets[1].c2d);
+  EXPECT_EQ(s.fleets[2].engine, Engine::paho);
+  EXPECT_EQ(s.fleets[2].tls.version, Tls::Version::v1_3);
+  EXPECT_EQ(s.fleets[3].auth, AuthKind::x509_selfsigned);
+  EXPECT_EQ(s.backends[0].tls, false);
 }
 
 TEST(Loader, TheNameDefaultsToTheFile) {

@@ -78,6 +78,78 @@ TEST(Resolve, FillsInShapesTimeoutsAndConnections) {
   EXPECT_EQ(s.backends[1].connections, 15u);  // 30 in flight on 2 shards
 }
 
+struct SecurityCase {
+  const char* target;
+  const char* fleet;
+  bool mqtt_tls, backend_tls;
+  uint16_t mqtt, mqtts, http, https;
+};
+
+TEST(Resolve, TlsFollowsTheTargetUnlessTheScenarioSays) {
+  const SecurityCase cases[] = {
+      {"embedded", "", false, false, 0, 0, 0, 0},
+      {"embedded", ", tls: true", true, false, 0, 0, 0, 0},
+      {"{readyFile: hub.json}", "", false, false, 0, 0, 0, 0},
+      {"{connectionString: env:HUB}", "", true, true, 0, 8883, 0, 443},
+      {"{connectionString: env:HUB}", ", tls: false", false, true, 1883, 0, 0, 443},
+      {"{connectionString: env:HUB, mqttPort: 1884, httpPort: 8080}", "", false, false, 1884, 0, 8080, 0},
+      {"{connectionString: env:HUB, mqttPort: 1884, httpPort: 8080}", ", tls: true", true, false, 1884, 8883, 8080, 0},
+      {"{connectionString: env:HUB, mqttPort: 1884, mqttsPort: 8884}", "", true, true, 1884, 8884, 0, 443},
+      {"{connectionString: env:HUB, httpPort: 8080}", ", transport: mqttws", false, false, 0, 0, 8080, 0},
+      {"{connectionString: env:HUB}", ", transport: mqttws", true, true, 0, 0, 0, 443},
+  };
+  for (const auto& c : cases) {
+    const auto s = resolve(
+        loaded(std::string{"schema: twinstorm/scenario/1\ntarget: "} + c.target + "\nfleets:\n  - {name: a, count: 1" +
+               c.fleet + "}\nbackends:\n  - {name: r, do: getTwin}\nphases:\n  - {name: connect, connect: 1/s}\n"));
+    const auto where = std::string{c.target} + c.fleet;
+    EXPECT_EQ(s.fleets[0].tls.enabled, c.mqtt_tls) << where;
+    EXPECT_EQ(s.backends[0].tls, c.backend_tls) << where;
+    EXPECT_EQ(s.target.mqtt_port, c.mqtt) << where;
+    EXPECT_EQ(s.target.mqtts_port, c.mqtts) << where;
+    EXPECT_EQ(s.target.http_port, c.http) << where;
+    EXPECT_EQ(s.target.https_port, c.https) << where;
+    EXPECT_EQ(s.uses_tls(), c.mqtt_tls || c.backend_tls) << where;
+  }
+}
+
+TEST(Resolve, ShortTokensAreRenewedAQuarterOfTheirLifeBeforeTheEnd) {
+  const auto renew_before = [](const std::string& lifetime) {
+    const auto s =
+        resolve(loaded("schema: twinstorm/scenario/1\nfleets:\n  - {name: a, count: 1, tokenLifetime: " + lifetime +
+                       "}\nphases:\n  - {name: connect, connect: 1/s}\n"));
+    return s.fleets[0].tokens.renew_before;
+  };
+  EXPECT_EQ(renew_before("1h"), seconds{900});
+  EXPECT_EQ(renew_before("1d"), seconds{900});
+  EXPECT_EQ(renew_before("10s"), Nanos{std::chrono::milliseconds{2500}});
+}
+
+TEST(Plan, CountsTheMemoryOfEachKindOfConnection) {
+  const auto heap = [](const std::string& fleet) {
+    return make_plan(loaded("schema: twinstorm/scenario/1\nfleets:\n  - {name: a, count: 1000" + fleet +
+                            "}\nphases:\n  - {name: connect, connect: 1000/s}\n"))
+               .cost.device_heap /
+           1000;
+  };
+  EXPECT_LT(heap(""), 1024u);
+  EXPECT_LE(heap(", transport: mqttws"), heap("") + 2048);
+  EXPECT_LE(heap(", tls: {version: 1.2}"), 24u * 1024);
+  EXPECT_LE(heap(", tls: true"), 40u * 1024);
+  EXPECT_GT(heap(", tls: true"), heap(", tls: {version: 1.2}"));
+  EXPECT_EQ(heap(", tls: true, auth: x509-ca"), heap(", tls: true") + 1024) << "a certificate a device";
+}
+
+TEST(Plan, NotesHowOftenTokensAreRenewed) {
+  const auto notes = [](const std::string& lifetime) {
+    return make_plan(loaded("schema: twinstorm/scenario/1\nfleets:\n  - {name: a, count: 750, tokenLifetime: " +
+                            lifetime + "}\nphases:\n  - {name: go, duration: 20s, load: {a.getTwin: 1/s}}\n"))
+        .notes;
+  };
+  EXPECT_THAT(notes("10s"), ElementsAre("fleet \"a\" renews each token after 7.5 s: about 100/s clean reconnects"));
+  EXPECT_THAT(notes("1h"), IsEmpty());
+}
+
 TEST(Resolve, DoingItTwiceChangesNothing) {
   const auto once =
       resolve(loaded(document("  - {name: go, duration: 5s, load: {patch: {shape: ramp, from: 0/s, to: 10/s}}}\n")));
@@ -172,10 +244,17 @@ TEST(ResolvedYaml, KeepsEveryKindOfShapeDelayAndTemplate) {
   const auto scenario = loaded(R"(schema: twinstorm/scenario/1
 name: "true"
 description: "quotes \" and: colons"
-target: {readyFile: "some where/hub.json"}
+target: {readyFile: "some where/hub.json", deviceCa: {certificate: "a b.pem", key: "c: d"}}
+canary: false
 fleets:
   - name: "on"
     count: 3
+    transport: mqttws
+    tls: {version: 1.2, resumption: true}
+    tokenLifetime: 10s
+    renewJitter: 0%
+    methods: true
+    c2d: true
     reported: {t: "1.0", n: 1.0, "null": null, s: {literal: {uniform: [1, 2]}}}
     onDesired:
       - {path: a, apply: {delay: {uniform: [1ms, 1500us]}, failure: 0.1%}, report: {x: {pattern: "p{index:03}"}}}
@@ -184,7 +263,7 @@ fleets:
     telemetry: {jitter: 33.3%, size: 1000B}
 backends:
   - {name: q, do: query, sql: "SELECT * FROM devices WHERE a = 'x'\n AND b > 1", pages: first}
-  - {name: w, do: replaceTwin, patch: {a: 1}, tags: {b: {oneOf: [x, {c: 1}]}}, ifMatch: lastSeen}
+  - {name: w, do: replaceTwin, tls: true, patch: {a: 1}, tags: {b: {oneOf: [x, {c: 1}]}}, ifMatch: lastSeen}
 phases:
   - {name: p1, duration: 10s, load: {q: {shape: sine, mean: 5/s, amplitude: 5/s, period: 3s}, w: {shape: spike, base: 20/min, peak: 7/s, at: 1s, for: 1500ms}}}
   - {name: p2, duration: 10s, load: {q: {concurrency: 3}, w: {shape: steps, steps: [{rate: 0.1/s/device, for: 2s}, {rate: 1/s/device}], poisson: true}}}
@@ -199,6 +278,7 @@ limits: {dropped: 0.123}
   EXPECT_EQ(again.scenario->fleets, resolve(scenario).fleets);
   EXPECT_EQ(again.scenario->backends, resolve(scenario).backends);
   EXPECT_EQ(again.scenario->target, scenario.target);
+  EXPECT_FALSE(again.scenario->canary);
   EXPECT_EQ(again.scenario->limits, scenario.limits);
   EXPECT_EQ(again.scenario->description, scenario.description);
 }
