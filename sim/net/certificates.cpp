@@ -135,14 +135,19 @@ struct Extension {
   std::string value;  // in OpenSSL's configuration syntax
 };
 
-/// Signs a new certificate for a new key with the issuer's key, or with its own when there is no issuer.
+/// Signs a new certificate for a new key, or for `key_pem` when given, with the issuer's key, or with its own when
+/// there is no issuer.
 Result<CertifiedKey> make_certificate(std::string_view common_name, Validity validity, X509* issuer,
-                                      EVP_PKEY* issuer_key, const std::vector<Extension>& extensions) {
+                                      EVP_PKEY* issuer_key, const std::vector<Extension>& extensions,
+                                      std::string_view key_pem = {}) {
   if (validity.until <= validity.from) {
     return make_error(ErrorCode::invalid_argument, fmt::format("certificate of \"{}\" would end before it begins ({})",
                                                                common_name, format_iso8601(validity.until)));
   }
-  const KeyPointer key{EVP_EC_gen("P-256")};
+  auto given =
+      key_pem.empty() ? Result<KeyPointer>{KeyPointer{EVP_EC_gen("P-256")}} : detail::read_private_key(key_pem);
+  if (!given) return given.error();
+  const KeyPointer key = std::move(*given);
   const CertificatePointer certificate{X509_new()};
   if (key == nullptr || certificate == nullptr) return openssl_failure("cannot make a key");
   X509* const x509 = certificate.get();
@@ -192,7 +197,7 @@ Result<CertifiedKey> make_certificate(std::string_view common_name, Validity val
 }
 
 Result<CertifiedKey> issue(const CertifiedKey& authority, std::string_view common_name, Validity validity,
-                           const std::vector<Extension>& extensions) {
+                           const std::vector<Extension>& extensions, std::string_view key_pem = {}) {
   const auto issuers = detail::read_certificates(authority.certificate_pem, "the authority");
   if (!issuers) return issuers.error();
   if (issuers->empty()) return make_error(ErrorCode::invalid_argument, "the authority holds no certificate (PEM)");
@@ -202,7 +207,7 @@ Result<CertifiedKey> issue(const CertifiedKey& authority, std::string_view commo
     ERR_clear_error();
     return make_error(ErrorCode::invalid_argument, "the authority's private key does not belong to its certificate");
   }
-  return make_certificate(common_name, validity, issuers->front().get(), key->get(), extensions);
+  return make_certificate(common_name, validity, issuers->front().get(), key->get(), extensions, key_pem);
 }
 
 Result<std::string> thumbprint(std::string_view pem, std::string PeerCertificate::*which) {
@@ -249,12 +254,13 @@ Result<CertifiedKey> issue_server_certificate(const CertifiedKey& authority, con
 }
 
 Result<CertifiedKey> issue_client_certificate(const CertifiedKey& authority, std::string_view common_name,
-                                              Validity validity) {
-  return issue(authority, common_name, validity, {kLeaf, kSigns, {NID_ext_key_usage, "clientAuth"}});
+                                              Validity validity, std::string_view key_pem) {
+  return issue(authority, common_name, validity, {kLeaf, kSigns, {NID_ext_key_usage, "clientAuth"}}, key_pem);
 }
 
-Result<CertifiedKey> make_self_signed(std::string_view common_name, Validity validity) {
-  return make_certificate(common_name, validity, nullptr, nullptr, {kLeaf, kSigns, {NID_ext_key_usage, "clientAuth"}});
+Result<CertifiedKey> make_self_signed(std::string_view common_name, Validity validity, std::string_view key_pem) {
+  return make_certificate(common_name, validity, nullptr, nullptr, {kLeaf, kSigns, {NID_ext_key_usage, "clientAuth"}},
+                          key_pem);
 }
 
 Result<std::string> sha1_thumbprint(std::string_view pem) { return thumbprint(pem, &PeerCertificate::sha1); }

@@ -28,11 +28,13 @@ Result<CertifiedKey> make_authority(std::string_view common_name, Validity valid
 /// carries the authority's certificate behind the leaf.
 Result<CertifiedKey> issue_server_certificate(const CertifiedKey& authority, const std::vector<std::string>& names,
                                               Validity validity);
-/// A TLS client certificate with subject CN = `common_name`, signed by `authority`; X.509 CA-signed devices.
+/// A TLS client certificate with subject CN = `common_name`, signed by `authority`; X.509 CA-signed devices. `key_pem`:
+/// an existing private key to certify, so that many simulated devices may share one; empty = a new key.
 Result<CertifiedKey> issue_client_certificate(const CertifiedKey& authority, std::string_view common_name,
-                                              Validity validity);
-/// A client certificate that signs itself; X.509 self-signed devices, known to the hub by thumbprint.
-Result<CertifiedKey> make_self_signed(std::string_view common_name, Validity validity);
+                                              Validity validity, std::string_view key_pem = {});
+/// A client certificate that signs itself; X.509 self-signed devices, known to the hub by thumbprint. `key_pem` as
+/// above.
+Result<CertifiedKey> make_self_signed(std::string_view common_name, Validity validity, std::string_view key_pem = {});
 
 /// 40 (SHA-1) or 64 (SHA-256) upper-case hex digits of the DER of the first certificate in `pem`. Fails with
 /// `invalid_argument` when there is none.
