@@ -26,6 +26,20 @@ Exit codes of run: 0 valid and everything held; 2 usage or scenario error; 3 set
 11 SLO failed; 13 run INVALID; 130, 143 interrupted; 1 internal error.
 Every option can be given as an environment variable too, e.g. TWINSTORM_SHARDS=4; the option wins.)";
 
+constexpr const char* kHubExamples = R"(
+Ports are numbers, 0 for any free one, or off. On first start the hub makes a development CA and a server certificate
+for localhost, 127.0.0.1, ::1 and its host name, keeps them in its data folder, and prints how to trust the CA and how to
+connect: nothing else is needed to try an Azure IoT SDK on this machine.
+
+Examples:
+  twinstorm hub                                          MQTT 1883, MQTTS 8883, HTTP 8080, HTTPS 8443 on 127.0.0.1
+  twinstorm hub --https-port 443                         for SDK clients that dial no other port (needs privileges)
+  twinstorm hub --listen 0.0.0.0 --tls-name hub.lab --mqtt-port off --http-port off
+                                                         for other machines: TLS only, certificate for hub.lab too
+  twinstorm hub --tls-cert hub.pem --tls-key hub.key     a certificate of your own
+  twinstorm hub --device-ca fleet-ca.pem                 lets in X.509 devices whose certificates this CA signed
+  twinstorm hub --mqtts-port off --https-port off        no TLS, no certificates)";
+
 void scenario_options(CLI::App& app, ScenarioOptions& options) {
   app.add_option("SCENARIO", options.file, "Scenario file (YAML or JSON)")->required();
   app.add_option("--set", options.overrides,
@@ -68,6 +82,7 @@ int run_cli(Environment& environment) {
 
   HubCommand hub;
   auto* hub_app = app.add_subcommand("hub", "Serve an IoT-Hub-compatible twin hub until interrupted");
+  hub_app->footer(kHubExamples);
   hub_app->add_option("--listen", hub.listen, "Address to listen on")
       ->capture_default_str()
       ->envname("TWINSTORM_LISTEN");

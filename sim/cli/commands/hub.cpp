@@ -1,11 +1,18 @@
 #include "sim/hub/hub.hpp"
 
+#include <algorithm>
+#include <cerrno>
 #include <charconv>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iterator>
 #include <ostream>
 
 #include "sim/cli/commands/commands.hpp"
 #include "sim/cli/exit_code.hpp"
 #include "sim/hub/hub_files.hpp"
+#include "sim/net/certificates.hpp"
 
 namespace twinstorm::cli {
 namespace {
@@ -19,6 +26,41 @@ Result<std::optional<uint16_t>> parse_port(const std::string& flag, const std::s
     return make_error(ErrorCode::invalid_argument, flag + ": \"" + text + "\" is not a port: give 0 to 65535, or off");
   }
   return std::optional<uint16_t>{port};
+}
+
+Result<std::string> default_data_folder() {
+  const auto variable = [](const char* name) {
+    const char* const value = std::getenv(name);
+    return std::string{value == nullptr ? "" : value};
+  };
+  if (const std::string data = variable("XDG_DATA_HOME"); data.starts_with('/')) return data + "/twinstorm/hub";
+  if (const std::string home = variable("HOME"); !home.empty()) return home + "/.local/share/twinstorm/hub";
+  return make_error(ErrorCode::invalid_argument,
+                    "there is no home folder (HOME) for the development certificates: say where to keep them with "
+                    "--data DIR, or switch TLS off with --mqtts-port off --https-port off");
+}
+
+/// The text of all files, each of which must hold a certificate.
+Result<std::string> read_authorities(const std::vector<std::string>& files) {
+  std::string all;
+  for (const std::string& file : files) {
+    std::ifstream stream{file, std::ios::binary};
+    if (!stream) {
+      return make_error(ErrorCode::invalid_argument,
+                        "--device-ca: cannot read \"" + file + "\": " + std::strerror(errno));
+    }
+    const std::string text{std::istreambuf_iterator<char>{stream}, std::istreambuf_iterator<char>{}};
+    if (!net::sha256_thumbprint(text)) {
+      return make_error(ErrorCode::invalid_argument,
+                        "--device-ca: \"" + file + "\" holds no certificate: give a CA in PEM form");
+    }
+    all += text + "\n";
+  }
+  return all;
+}
+
+bool is_loopback(const std::string& address) {
+  return address.starts_with("127.") || address == "::1" || address == "localhost";
 }
 
 }  // namespace
@@ -40,6 +82,23 @@ int hub_command(const HubCommand& command, Environment& environment) {
     if (!parsed) return fail(environment, exit_code::kUsage, parsed.error().message);
     port = *parsed;
   }
+  if (std::none_of(std::begin(ports), std::end(ports), [](const auto& each) { return each.port.has_value(); })) {
+    return fail(environment, exit_code::kUsage, "every port is off: nothing could connect to this hub");
+  }
+  if (config.mqtts_port || config.https_port) {
+    config.data_folder = command.data_folder;
+    if (command.data_folder.empty() && command.tls_certificate.empty()) {
+      const auto folder = default_data_folder();
+      if (!folder) return fail(environment, exit_code::kUsage, folder.error().message);
+      config.data_folder = *folder;
+    }
+  }
+  config.tls_names = command.tls_names;
+  config.server_certificate_file = command.tls_certificate;
+  config.server_key_file = command.tls_key;
+  const auto authorities = read_authorities(command.device_authorities);
+  if (!authorities) return fail(environment, exit_code::kUsage, authorities.error().message);
+  config.device_authorities_pem = *authorities;
   config.metrics_listen = command.metrics_listen;
   config.import_file = command.import_file;
   config.threads = command.threads;
@@ -51,11 +110,14 @@ int hub_command(const HubCommand& command, Environment& environment) {
   if (!command.quiet) {
     // Programs read the ready file, which only its owner can open; what goes into a log shows no keys.
     if (command.ready_file.empty() || environment.out_is_terminal) {
-      environment.out << hub::describe_for_people(**hub) << std::flush;
+      environment.out << hub::describe_for_people(**hub, SteadyClock{}.wall()) << std::flush;
     }
-    if (command.listen != "127.0.0.1" && command.listen != "::1" && command.listen != "localhost") {
-      environment.err << "twinstorm: warning: listening on " << command.listen
-                      << " without TLS: keys and twins can be read on the way\n";
+    const hub::HubPorts bound = (*hub)->ports();
+    if (!is_loopback(command.listen) && (bound.mqtt != 0 || bound.http != 0)) {
+      environment.err << "twinstorm: warning: " << (bound.mqtt != 0 ? "MQTT" : "")
+                      << (bound.mqtt != 0 && bound.http != 0 ? " and " : "") << (bound.http != 0 ? "HTTP" : "")
+                      << " without TLS on " << command.listen
+                      << ": keys and twins can be read on the way (--mqtt-port off --http-port off leaves only TLS)\n";
     }
   }
   if (!command.ready_file.empty()) {
