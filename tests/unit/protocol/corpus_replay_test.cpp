@@ -17,6 +17,7 @@ FuzzTarget fuzz_sas_token;
 FuzzTarget fuzz_topics;
 FuzzTarget fuzz_service_routes;
 FuzzTarget fuzz_json_scanner;
+FuzzTarget fuzz_ws_framer;
 }
 
 namespace {
@@ -53,5 +54,6 @@ TEST(FuzzCorpus, SasToken) { replay("sas_token", fuzz_sas_token); }
 TEST(FuzzCorpus, Topics) { replay("topics", fuzz_topics); }
 TEST(FuzzCorpus, ServiceRoutes) { replay("service_routes", fuzz_service_routes); }
 TEST(FuzzCorpus, JsonScanner) { replay("json_scanner", fuzz_json_scanner); }
+TEST(FuzzCorpus, WsFramer) { replay("ws_framer", fuzz_ws_framer); }
 
 }  // namespace
