@@ -60,6 +60,9 @@ struct HubConfig {
   unsigned threads = 0;                 ///< shards; 0 = half of the cores, at least 1
   std::vector<Policy> policies = default_policies();
   std::string import_file;  ///< JSON with `twins`, `modules`, `deviceJobs`; empty = start with no device
+  std::string jwks_file;     ///< key set (JSON) of Entra's bearer tokens; empty = none are taken but development tokens
+  std::string entra_issuer;  ///< `iss` of tokens signed by those keys; empty = any
+  std::string entra_audience = "https://iothubs.azure.net";  ///< `aud` of bearer tokens
   bool check_sas = true;    ///< false: any credentials are accepted (never beyond loopback)
 
   uint32_t query_page_default = 1000;       ///< page size when `x-ms-max-item-count` is absent
@@ -69,6 +72,7 @@ struct HubConfig {
   size_t max_pending_bytes = 1024 * 1024;   ///< unsent bytes beyond this close a connection whose peer does not read
   Nanos connect_timeout = std::chrono::seconds{30};  ///< from accepted socket to MQTT CONNECT or complete HTTP request
   Nanos http_idle_timeout = std::chrono::minutes{5};
+  Nanos token_grace = std::chrono::seconds{5};  ///< how long an MQTT connection outlives the token it came with
   std::shared_ptr<const Clock> clock;  ///< empty = the machine's clocks
 };
 

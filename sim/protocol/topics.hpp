@@ -111,6 +111,20 @@ void append_method_call(Out& out, std::string_view method, std::string_view rid)
   out.append(rid);
 }
 
+/// `devices/{id}/modules/{mid}/inputs/{input}/{bag}`: the slash behind the name stays with an empty bag.
+template <ByteSink Out>
+void append_input(Out& out, std::string_view device_id, std::string_view module_id, std::string_view input,
+                  std::string_view bag) {
+  out.append(std::string_view{"devices/"});
+  out.append(device_id);
+  out.append(std::string_view{"/modules/"});
+  out.append(module_id);
+  out.append(std::string_view{"/inputs/"});
+  out.append(input);
+  out.push_back('/');
+  out.append(bag);
+}
+
 /// `devices/{id}/messages/devicebound/{bag}`.
 template <ByteSink Out>
 void append_devicebound(Out& out, std::string_view device_id, std::string_view bag) {

@@ -83,8 +83,6 @@ class MessageQueue {
 
   size_t size() const { return messages_.size(); }
   bool empty() const { return messages_.empty(); }
-  /// When `take_expired` has something to do; WallTime::max() = never.
-  WallTime next_change() const;
 
  private:
   using Messages = std::deque<CloudMessage>;

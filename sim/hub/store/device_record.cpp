@@ -18,6 +18,11 @@ constexpr size_t kDeviceIdMax = 128;
 constexpr size_t kStatusReasonMax = 128;
 constexpr size_t kKeyBytesMin = 16;
 constexpr size_t kKeyBytesMax = 64;
+constexpr uint8_t kFreeTakeOvers = 3;
+constexpr uint8_t kTakeOversCounted = 16;
+constexpr Nanos kTakeOverDelayFirst = std::chrono::milliseconds{100};
+constexpr Nanos kTakeOverDelayMax = std::chrono::seconds{5};
+constexpr Nanos kTakeOverCalm = std::chrono::seconds{10};             // after this the count begins anew
 constexpr int64_t kTicksFromYearOneTo1970 = 621'355'968'000'000'000;  // 100 ns ticks, the service's generationId
 
 const twin::Value* find_any_case(const twin::Value& object, std::string_view name) {
@@ -118,6 +123,16 @@ void write_text_or_null(std::string_view text, std::string& out) {
 }
 
 }  // namespace
+
+Nanos TakeOverDamper::delay(MonoTime now) const {
+  if (recent_ < kFreeTakeOvers || now - last_ > kTakeOverCalm) return Nanos::zero();
+  return std::min<Nanos>(kTakeOverDelayFirst * (int64_t{1} << (recent_ - kFreeTakeOvers)), kTakeOverDelayMax);
+}
+
+void TakeOverDamper::count(MonoTime now) {
+  recent_ = now - last_ > kTakeOverCalm ? uint8_t{1} : std::min<uint8_t>(recent_ + 1, kTakeOversCounted);
+  last_ = now;
+}
 
 std::string DeviceRecord::key() const {
   return twin.module_id.empty() ? twin.device_id : fmt::format("{}/{}", twin.device_id, twin.module_id);

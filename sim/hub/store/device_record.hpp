@@ -3,10 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include "sim/base/time.hpp"
+#include "sim/hub/messaging/event_watch.hpp"
+#include "sim/hub/messaging/message_queue.hpp"
 #include "sim/hub/service_error.hpp"
 #include "sim/twin/twin_document.hpp"
 
@@ -19,20 +22,47 @@ enum Subscription : uint8_t {
   kMethods = 4,
   kCloudToDevice = 8,
   kInputs = 16,
+  kMessagesAtLeastOnce = 32,  ///< cloud-to-device messages or inputs were granted QoS 1
 };
 
 /// A live connection of an identity, as the rest of its shard sees it.
 class DeviceLink {
  public:
-  enum class CloseReason : uint8_t { client, keep_alive, take_over, protocol, slow_reader, hub };
+  enum class CloseReason : uint8_t {
+    goodbye,  ///< DISCONNECT: the only end by the device that cancels a will
+    client,   ///< end of stream or reset by the device
+    keep_alive,
+    take_over,
+    protocol,
+    slow_reader,
+    token_expired,
+    hub,  ///< identity deleted or disabled, or shutdown
+  };
 
   /// Sends one desired-property notification; `body` is the JSON with `$version`.
   virtual void notify_desired(int64_t version, std::string_view body) = 0;
+  /// Sends one direct-method request; false when the device has not subscribed to methods. `payload` is JSON.
+  virtual bool invoke_method(std::string_view name, std::string_view rid, std::string_view payload) = 0;
+  /// The identity's message queue has something new; the link takes what it can deliver now.
+  virtual void messages_waiting() = 0;
   /// Ends the connection without a packet (device.md 3.3). The link must not be used afterwards.
   virtual void close(CloseReason reason) = 0;
 
  protected:
   ~DeviceLink() = default;
+};
+
+/// Two clients with one identity and automatic reconnects displace each other without end (some hundred times a second
+/// on loopback). The first few take-overs are free, then each waits longer.
+class TakeOverDamper {
+ public:
+  /// How long the next take-over has to wait.
+  Nanos delay(MonoTime now) const;
+  void count(MonoTime now);
+
+ private:
+  MonoTime last_{};
+  uint8_t recent_ = 0;  // take-overs with less than ten calm seconds in between
 };
 
 struct DeviceRecord {
@@ -47,6 +77,10 @@ struct DeviceRecord {
   uint8_t subscriptions = 0;    ///< of the stored MQTT session
   bool session_stored = false;  ///< a session with clean session 0 exists
   DeviceLink* link = nullptr;   ///< set while connected
+  TakeOverDamper take_overs;
+
+  std::unique_ptr<MessageQueue> messages;  ///< cloud-to-device; created by the first message
+  std::unique_ptr<EventWatch> watch;       ///< set while somebody looks at the identity's telemetry
 
   /// `deviceId` or `deviceId/moduleId`: the key of the store, the MQTT client id and the name in topics.
   std::string key() const;

@@ -71,9 +71,11 @@ class MqttSessionTest : public ::testing::Test {
     return packet;
   }
   std::unique_ptr<MqttSession> open(RecordedPort& port, const mqtt::Connect& packet = connect()) {
-    const ConnectDecision decision = decide_connect(packet, shard());
+    const ConnectDecision decision = decide_connect(packet, nullptr, shard());
     EXPECT_EQ(decision.code, mqtt::ConnackCode::accepted) << decision.reason;
-    return std::make_unique<MqttSession>(shard(), port, packet, decision);
+    auto session = std::make_unique<MqttSession>(shard(), port, packet, decision);
+    session->begin();
+    return session;
   }
   static std::string subscribe(std::string_view filter) {
     std::string out;
@@ -130,14 +132,14 @@ TEST_F(MqttSessionTest, WhatCameBeforeAViolationIsStillAnswered) {
 }
 
 TEST_F(MqttSessionTest, TheClientIdMustBeTheDeviceOfTheUserName) {
-  const ConnectDecision other = decide_connect(connect("dev2"), shard());
+  const ConnectDecision other = decide_connect(connect("dev2"), nullptr, shard());
   EXPECT_EQ(other.code, mqtt::ConnackCode::not_authorized);
   EXPECT_THAT(other.reason, HasSubstr("'dev2'"));
   mqtt::Connect nameless = connect();
   nameless.user_name.reset();
-  EXPECT_EQ(decide_connect(nameless, shard()).code, mqtt::ConnackCode::not_authorized);
+  EXPECT_EQ(decide_connect(nameless, nullptr, shard()).code, mqtt::ConnackCode::not_authorized);
   record->twin.status = twin::DeviceStatus::disabled;
-  EXPECT_THAT(decide_connect(connect(), shard()).reason, HasSubstr("disabled"));
+  EXPECT_THAT(decide_connect(connect(), nullptr, shard()).reason, HasSubstr("disabled"));
 }
 
 TEST_F(MqttSessionTest, KeepsTheSessionOfADeviceThatAskedForIt) {
@@ -145,16 +147,16 @@ TEST_F(MqttSessionTest, KeepsTheSessionOfADeviceThatAskedForIt) {
   auto first = open(port);
   first->feed(subscribe(protocol::kDesiredFilter));
   first->close(DeviceLink::CloseReason::client);
-  EXPECT_TRUE(decide_connect(connect(), shard()).session_present);
+  EXPECT_TRUE(decide_connect(connect(), nullptr, shard()).session_present);
   EXPECT_EQ(record->subscriptions, kDesired);
-  EXPECT_FALSE(decide_connect(connect("dev1", true), shard()).session_present);
+  EXPECT_FALSE(decide_connect(connect("dev1", true), nullptr, shard()).session_present);
   RecordedPort clean_port;
   auto clean = open(clean_port, connect("dev1", true));
   EXPECT_EQ(record->subscriptions, 0);
   clean->feed(subscribe(protocol::kDesiredFilter));
   clean->close(DeviceLink::CloseReason::client);
   EXPECT_EQ(record->subscriptions, 0);
-  EXPECT_FALSE(decide_connect(connect(), shard()).session_present);
+  EXPECT_FALSE(decide_connect(connect(), nullptr, shard()).session_present);
 }
 
 TEST_F(MqttSessionTest, TakeOverEndsTheOlderConnectionFirst) {

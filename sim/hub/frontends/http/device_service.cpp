@@ -260,10 +260,12 @@ void unregister(Shard& shard, DeviceRecord& record) {
   if (!record.is_module()) {
     for (DeviceRecord* module : shard.store().modules_of(record.twin.device_id)) {
       if (module->link != nullptr) module->link->close(DeviceLink::CloseReason::hub);
+      shard.messaging().forget(*module);
     }
     shard.counts().subtract(&HubCounts::registered_devices);
   }
   if (record.link != nullptr) record.link->close(DeviceLink::CloseReason::hub);
+  shard.messaging().forget(record);
   shard.store().erase(record);
 }
 

@@ -7,7 +7,7 @@
 namespace twinstorm::hub {
 namespace {
 
-constexpr size_t kConnectMax = 16 * 1024;  // a SAS token and a user name are a few hundred bytes
+constexpr size_t kConnectMax = 80 * 1024;  // a SAS token and a user name are a few hundred bytes; the rest is a will
 
 }  // namespace
 
@@ -56,15 +56,28 @@ size_t MqttConnection::on_connect(std::string_view bytes) {
     move_to(owner, bytes);
     return bytes.size();
   }
-  const ConnectDecision decision = decide_connect(*connect, shard());
+  const ConnectDecision decision = decide_connect(*connect, peer_certificate(), shard());
   if (decision.code != mqtt::ConnackCode::accepted) {
     refuse(decision.code, decision.reason);
     return bytes.size();
   }
+  if (hold(*decision.record)) return 0;
   MqttPort& port = *this;
   session_.emplace(shard(), port, *connect, decision);
-  set_deadline(session_->silent_until());
+  set_deadline(session_->deadline());
+  session_->begin();
   return frame.size;
+}
+
+bool MqttConnection::hold(const DeviceRecord& record) {
+  if (held_ || record.link == nullptr) return false;  // held once is enough
+  const Nanos delay = record.take_overs.delay(shard().mono_now());
+  if (delay <= Nanos::zero()) return false;
+  held_ = true;
+  shard().counts().add(&HubCounts::connects_damped);
+  pause();
+  set_deadline(shard().mono_now() + delay);
+  return true;
 }
 
 void MqttConnection::refuse(mqtt::ConnackCode code, std::string_view reason) {
@@ -89,13 +102,16 @@ void MqttConnection::move_to(Shard& owner, std::string_view bytes) {
 }
 
 MonoTime MqttConnection::on_deadline(MonoTime now) {
-  if (!session_) {
-    lose(DeviceLink::CloseReason::protocol);
-    close();
+  if (session_) {
+    session_->check_deadline(now);
+    return session_->ended() ? MonoTime::max() : session_->deadline();
+  }
+  if (held_) {
+    resume();  // its CONNECT is whole and is decided now
     return MonoTime::max();
   }
-  if (session_->silent_until() > now) return session_->silent_until();
-  session_->close(DeviceLink::CloseReason::keep_alive);
+  lose(DeviceLink::CloseReason::protocol);
+  close();
   return MonoTime::max();
 }
 

@@ -28,6 +28,8 @@ class MqttConnection final : public Connection, private MqttPort {
   void end() override { Connection::close(); }
 
   size_t on_connect(std::string_view bytes);
+  /// True when the CONNECT has to wait because the identity is being fought for (TakeOverDamper).
+  bool hold(const DeviceRecord& record);
   void refuse(mqtt::ConnackCode code, std::string_view reason);
   void move_to(Shard& owner, std::string_view bytes);
   void lose(DeviceLink::CloseReason reason);
@@ -35,6 +37,7 @@ class MqttConnection final : public Connection, private MqttPort {
   std::string received_;
   std::optional<MqttSession> session_;
   bool refused_ = false;
+  bool held_ = false;
 };
 
 }  // namespace twinstorm::hub

@@ -6,6 +6,7 @@
 
 #include "sim/hub/policy/device_admission.hpp"
 #include "sim/protocol/byte_writer.hpp"
+#include "sim/protocol/message_bag.hpp"
 #include "sim/protocol/mqtt/decoder.hpp"
 #include "sim/protocol/mqtt/encoder.hpp"
 
@@ -15,7 +16,26 @@ namespace {
 using mqtt::ConnackCode;
 
 constexpr int64_t kPatienceMaxSeconds = 1767;  // device.md 3.3: the hub's cap on 1.5 times the keep-alive
-constexpr size_t kTopicAllowance = 16 * 1024;  // fixed header, topic and packet id beside the message itself
+constexpr size_t kTopicAllowance = 66 * 1024;  // fixed header, the longest topic and packet id beside the message
+constexpr size_t kFiltersMax = 5;              // device.md 3.3
+constexpr std::string_view kFirstVersionWithArrays = "2019-10-01";
+
+ApiLevel api_level(std::string_view version) {
+  constexpr std::string_view kDate = "dddd-dd-dd";
+  if (version.size() < kDate.size()) return ApiLevel::none;
+  for (size_t i = 0; i < kDate.size(); ++i) {
+    const bool fits = kDate[i] == 'd' ? version[i] >= '0' && version[i] <= '9' : version[i] == kDate[i];
+    if (!fits) return ApiLevel::none;
+  }
+  return version.substr(0, kDate.size()) < kFirstVersionWithArrays ? ApiLevel::no_arrays : ApiLevel::full;
+}
+
+bool has_array(const twin::Value& value) {
+  if (value.is_array()) return true;
+  if (!value.is_object()) return false;
+  return std::any_of(value.members().begin(), value.members().end(),
+                     [](const twin::Member& member) { return has_array(member.value); });
+}
 
 uint8_t subscription_bit(protocol::HubFilter filter) {
   switch (filter) {
@@ -35,6 +55,7 @@ uint8_t subscription_bit(protocol::HubFilter filter) {
 
 uint64_t HubCounts::*disconnect_counter(DeviceLink::CloseReason reason) {
   switch (reason) {
+    case DeviceLink::CloseReason::goodbye:
     case DeviceLink::CloseReason::client:
       return &HubCounts::disconnects_client;
     case DeviceLink::CloseReason::keep_alive:
@@ -45,6 +66,8 @@ uint64_t HubCounts::*disconnect_counter(DeviceLink::CloseReason reason) {
       return &HubCounts::disconnects_protocol;
     case DeviceLink::CloseReason::slow_reader:
       return &HubCounts::disconnects_slow_reader;
+    case DeviceLink::CloseReason::token_expired:
+      return &HubCounts::disconnects_token_expired;
     case DeviceLink::CloseReason::hub:
       break;
   }
@@ -57,10 +80,30 @@ Nanos patience(uint16_t keep_alive_seconds) {
                          std::chrono::seconds{kPatienceMaxSeconds});
 }
 
+/// The end of the token in the shard's monotonic time, with the grace.
+MonoTime token_end(const Shard& shard, WallTime expires) {
+  if (expires == WallTime::max()) return MonoTime::max();
+  return shard.mono_now() + (expires - shard.wall_now()) + shard.shared().config->token_grace;
+}
+
 ConnectDecision refuse_connect(std::string reason) {
   ConnectDecision decision;
   decision.reason = std::move(reason);
   return decision;
+}
+
+/// What is wrong with a will; empty = nothing. The service takes only what it would take as a PUBLISH.
+std::string will_problem(const mqtt::Will& will, const protocol::MqttUserName& name, size_t max_bytes) {
+  if (will.qos == mqtt::Qos::exactly_once) return "the will has QoS 2";
+  const auto topic = protocol::parse_device_topic(will.topic);
+  if (!topic || topic->kind != protocol::DeviceTopic::Kind::telemetry || topic->device_id != name.device_id ||
+      topic->module_id != name.module_id) {
+    return fmt::format("the will's topic '{}' is not a telemetry topic of the identity", will.topic);
+  }
+  const auto size = protocol::measure_message_bag(topic->bag);
+  if (!size) return "the will's topic has a malformed property bag";
+  if (size->bytes + will.message.size() > max_bytes) return "the will is too large";
+  return {};
 }
 
 }  // namespace
@@ -70,7 +113,13 @@ Result<protocol::MqttUserName> connect_identity(const mqtt::Connect& connect) {
   return protocol::parse_mqtt_user_name(*connect.user_name);
 }
 
-ConnectDecision decide_connect(const mqtt::Connect& connect, const Shard& shard) {
+ConnectDecision decide_connect(const mqtt::Connect& connect, const net::PeerCertificate* certificate,
+                               const Shard& shard) {
+  if (!shard.shared().serving.load(std::memory_order_relaxed)) {
+    ConnectDecision decision = refuse_connect("the hub is not serving");
+    decision.code = ConnackCode::server_unavailable;
+    return decision;
+  }
   const auto name = connect_identity(connect);
   if (!name) return refuse_connect(name.error().message);
   if (!shard.shared().access->knows_host(name->host_name)) {
@@ -82,13 +131,21 @@ ConnectDecision decide_connect(const mqtt::Connect& connect, const Shard& shard)
     return refuse_connect(fmt::format("client id '{}' with user name of '{}'", connect.client_id, expected));
   }
   const auto admission = admit_device(shard.store(), *shard.shared().access, name->device_id, name->module_id,
-                                      connect.password.value_or(std::string_view{}), nullptr, shard.wall_now());
+                                      connect.password.value_or(std::string_view{}), certificate, shard.wall_now());
   if (!admission) return refuse_connect(fmt::format("'{}': {}", expected, admission.error().message));
+  if (connect.will) {
+    if (const auto problem = will_problem(*connect.will, *name, shard.shared().config->max_message_bytes);
+        !problem.empty()) {
+      return refuse_connect(fmt::format("'{}': {}", expected, problem));
+    }
+  }
   ConnectDecision decision;
   decision.code = ConnackCode::accepted;
   decision.session_present = !connect.clean_session && admission->record->session_stored;
-  decision.api_version_given = !name->api_version.empty();
+  decision.api_level = api_level(name->api_version);
   decision.record = admission->record;
+  decision.expires = admission->expires;
+  decision.model_id = name->model_id;
   return decision;
 }
 
@@ -98,13 +155,25 @@ MqttSession::MqttSession(Shard& shard, MqttPort& port, const mqtt::Connect& conn
       record_{decision.record},
       last_seen_{shard.mono_now()},
       patience_{patience(connect.keep_alive_seconds)},
+      token_until_{token_end(shard, decision.expires)},
       clean_session_{connect.clean_session},
-      api_version_given_{decision.api_version_given} {
-  if (record_->link != nullptr) record_->link->close(CloseReason::take_over);
-  if (clean_session_) record_->subscriptions = 0;
+      api_level_{decision.api_level} {
+  if (record_->link != nullptr) {
+    record_->link->close(CloseReason::take_over);
+    record_->take_overs.count(shard_.mono_now());
+  }
+  if (connect.will) {
+    will_ = std::make_unique<StoredWill>(StoredWill{std::string{protocol::parse_device_topic(connect.will->topic)->bag},
+                                                    std::string{connect.will->message}, connect.will->retain});
+  }
+  if (clean_session_) {
+    record_->subscriptions = 0;
+    if (record_->messages != nullptr) record_->messages->connection_lost(false);
+  }
   record_->session_stored = !clean_session_;
   record_->link = this;
   const WallTime now = shard_.wall_now();
+  if (!decision.model_id.empty()) record_->twin.model_id = decision.model_id;
   record_->twin.connection_state = twin::ConnectionState::connected;
   record_->twin.last_activity_time = now;
   record_->connection_state_updated = now;
@@ -120,11 +189,41 @@ MqttSession::MqttSession(Shard& shard, MqttPort& port, const mqtt::Connect& conn
 
 MqttSession::~MqttSession() { close(CloseReason::hub); }
 
+template <class Append>
+void MqttSession::emit(Append&& append) {
+  std::string& out = shard_.scratch();
+  if (gathering_) {
+    append(out);
+    return;
+  }
+  out.clear();
+  append(out);
+  if (!out.empty()) port_.write(out);
+}
+
+void MqttSession::begin() {
+  messages_waiting();
+  if (!ended() && (record_->subscriptions & kMethods) != 0) {
+    shard_.messaging().methods().device_ready(*record_, shard_.mono_now());
+  }
+}
+
+void MqttSession::check_deadline(MonoTime now) {
+  if (ended()) return;
+  if (token_until_ <= now) {
+    close(CloseReason::token_expired);
+  } else if (silent_until() <= now) {
+    close(CloseReason::keep_alive);
+  }
+}
+
 void MqttSession::close(CloseReason reason) {
   if (ended()) return;
+  if (will_ != nullptr && reason != CloseReason::goodbye && reason != CloseReason::hub) publish_will();
   DeviceRecord& record = *std::exchange(record_, nullptr);
   record.link = nullptr;
   if (clean_session_) record.subscriptions = 0;
+  if (record.messages != nullptr) record.messages->connection_lost(!clean_session_);
   record.twin.connection_state = twin::ConnectionState::disconnected;
   record.connection_state_updated = shard_.wall_now();
   record.touch();
@@ -132,6 +231,15 @@ void MqttSession::close(CloseReason reason) {
   shard_.counts().add(&HubCounts::disconnects);
   shard_.counts().add(disconnect_counter(reason));
   port_.end();
+}
+
+void MqttSession::publish_will() {
+  auto properties = protocol::parse_message_bag(will_->bag);
+  if (!properties) return;  // checked at CONNECT
+  properties->application.push_back({std::string{protocol::kMessageTypeProperty}, "Will"});
+  if (will_->retain) properties->application.push_back({std::string{protocol::kRetainProperty}, "true"});
+  shard_.messaging().accept_event(*record_, Arrival::will, protocol::measure(*properties), &*properties,
+                                  will_->message);
 }
 
 size_t MqttSession::feed(std::string_view bytes) {
@@ -145,6 +253,7 @@ size_t MqttSession::feed(std::string_view bytes) {
   const size_t packet_max = shard_.config().max_message_bytes + kTopicAllowance;
   size_t taken = 0;
   std::optional<CloseReason> end;
+  gathering_ = true;
   while (!end && taken < bytes.size()) {
     const mqtt::FrameResult frame = mqtt::next_frame(bytes.substr(taken), packet_max);
     if (frame.status == mqtt::FrameStatus::need_more) break;
@@ -155,6 +264,7 @@ size_t MqttSession::feed(std::string_view bytes) {
     taken += frame.size;
     end = on_packet(frame.type, frame.flags, frame.body, now, out);
   }
+  gathering_ = false;
   if (!out.empty()) port_.write(out);
   if (end) close(*end);
   return taken;
@@ -166,10 +276,9 @@ std::optional<DeviceLink::CloseReason> MqttSession::on_packet(mqtt::PacketType t
     case mqtt::PacketType::publish:
       return on_publish(flags, body, now, out);
     case mqtt::PacketType::puback:
-      if (!mqtt::decode_puback(body)) return CloseReason::protocol;
-      return std::nullopt;
+      return on_puback(body, now, out);
     case mqtt::PacketType::subscribe:
-      return on_subscribe(body, out);
+      return on_subscribe(body, now, out);
     case mqtt::PacketType::unsubscribe:
       return on_unsubscribe(body, out);
     case mqtt::PacketType::pingreq:
@@ -178,7 +287,7 @@ std::optional<DeviceLink::CloseReason> MqttSession::on_packet(mqtt::PacketType t
       shard_.counts().add(&HubCounts::pings);
       return std::nullopt;
     case mqtt::PacketType::disconnect:
-      return CloseReason::client;
+      return mqtt::check_empty(body) == mqtt::DecodeError::none ? CloseReason::goodbye : CloseReason::protocol;
     default:
       return CloseReason::protocol;  // a second CONNECT, QoS 2 traffic, packets only a server sends
   }
@@ -198,31 +307,42 @@ std::optional<DeviceLink::CloseReason> MqttSession::on_publish(uint8_t flags, st
       on_reported_patch(*topic, publish->payload, now, out);
       break;
     case protocol::DeviceTopic::Kind::telemetry:
-      if (!on_telemetry(*topic, publish->payload)) return CloseReason::protocol;
+      if (!on_telemetry(*topic, *publish)) return CloseReason::protocol;
       break;
     case protocol::DeviceTopic::Kind::method_response:
-      break;  // nobody waits for it
+      shard_.messaging().methods().answer(*record_, topic->rid, topic->status, publish->payload);
+      break;
   }
   if (publish->qos == mqtt::Qos::at_least_once) mqtt::encode_puback(out, publish->packet_id);
   return std::nullopt;
 }
 
-std::optional<DeviceLink::CloseReason> MqttSession::on_subscribe(std::string_view body, std::string& out) {
+std::optional<DeviceLink::CloseReason> MqttSession::on_subscribe(std::string_view body, WallTime now,
+                                                                 std::string& out) {
   const auto subscribe = mqtt::decode_subscribe(body);
-  if (!subscribe) return CloseReason::protocol;
+  if (!subscribe || subscribe->filters.size() > kFiltersMax) return CloseReason::protocol;
   std::string granted;
-  uint8_t added = 0;
+  uint8_t subscriptions = record_->subscriptions;
   for (const mqtt::Subscription& wanted : subscribe->filters) {
     const auto filter = protocol::parse_hub_filter(wanted.filter, record_->twin.device_id, record_->twin.module_id);
     // SDKs take SUBACK 0x80 as success, so the service closes instead.
     if (!filter) return CloseReason::protocol;
-    added = static_cast<uint8_t>(added | subscription_bit(*filter));
-    granted.push_back(static_cast<char>(std::min<int>(static_cast<int>(wanted.qos), 1)));
+    const uint8_t bit = subscription_bit(*filter);
+    const int qos = std::min<int>(static_cast<int>(wanted.qos), 1);
+    subscriptions = static_cast<uint8_t>(subscriptions | bit);
+    if ((bit & (kCloudToDevice | kInputs)) != 0) {
+      subscriptions =
+          static_cast<uint8_t>(qos == 1 ? subscriptions | kMessagesAtLeastOnce : subscriptions & ~kMessagesAtLeastOnce);
+    }
+    granted.push_back(static_cast<char>(qos));
   }
-  record_->subscriptions = static_cast<uint8_t>(record_->subscriptions | added);
+  const bool methods_added = (subscriptions & ~record_->subscriptions & kMethods) != 0;
+  record_->subscriptions = subscriptions;
   mqtt::encode_suback(out, subscribe->packet_id,
                       std::span{reinterpret_cast<const uint8_t*>(granted.data()), granted.size()});
   shard_.counts().add(&HubCounts::subscribes);
+  if (methods_added) shard_.messaging().methods().device_ready(*record_, shard_.mono_now());
+  send_messages(now, out);
   return std::nullopt;
 }
 
@@ -258,7 +378,7 @@ void MqttSession::refuse(const ServiceError& error, std::string_view rid, WallTi
 }
 
 void MqttSession::on_twin_get(std::string_view rid, WallTime now, std::string& out) {
-  if (!api_version_given_) {
+  if (api_level_ == ApiLevel::none) {
     shard_.counts().add(&HubCounts::twin_gets_refused);
     refuse(twin::argument_invalid("the user name has no api-version, twin operations need one"), rid, now, out);
     return;
@@ -273,7 +393,7 @@ void MqttSession::on_twin_get(std::string_view rid, WallTime now, std::string& o
 void MqttSession::on_reported_patch(const protocol::DeviceTopic& topic, std::string_view payload, WallTime now,
                                     std::string& out) {
   const auto apply = [&]() -> ServiceResult<int64_t> {
-    if (!api_version_given_) {
+    if (api_level_ == ApiLevel::none) {
       return twin::argument_invalid("the user name has no api-version, twin operations need one");
     }
     if (topic.version && *topic.version != record_->twin.reported.version) {
@@ -281,6 +401,10 @@ void MqttSession::on_reported_patch(const protocol::DeviceTopic& topic, std::str
     }
     const auto patch = twin::parse_body(payload);
     if (!patch) return patch.error();
+    if (api_level_ == ApiLevel::no_arrays && has_array(*patch)) {
+      return twin::argument_invalid(
+          fmt::format("arrays are not supported before api-version {}", kFirstVersionWithArrays));
+    }
     return twin::apply_reported_patch(record_->twin, *patch, now);
   };
   const auto version = apply();
@@ -293,12 +417,77 @@ void MqttSession::on_reported_patch(const protocol::DeviceTopic& topic, std::str
   respond(204, topic.rid, *version, {}, out);
 }
 
-bool MqttSession::on_telemetry(const protocol::DeviceTopic& topic, std::string_view payload) {
+bool MqttSession::on_telemetry(const protocol::DeviceTopic& topic, const mqtt::Publish& publish) {
   if (topic.device_id != record_->twin.device_id || topic.module_id != record_->twin.module_id) return false;
-  if (payload.size() + topic.bag.size() > shard_.config().max_message_bytes) return false;
-  if (!topic.bag.empty() && !protocol::decode_property_bag(topic.bag)) return false;
-  shard_.counts().add(&HubCounts::telemetry_messages);
-  shard_.counts().add(&HubCounts::telemetry_bytes, payload.size());
+  auto size = protocol::measure_message_bag(topic.bag);
+  if (!size || publish.payload.size() + size->bytes > shard_.config().max_message_bytes) return false;
+  if (publish.retain) {
+    ++size->properties;
+    size->bytes += protocol::kRetainProperty.size() + std::string_view{"true"}.size();
+  }
+  const Arrival arrival = publish.qos == mqtt::Qos::at_most_once ? Arrival::qos0 : Arrival::qos1;
+  if (record_->watch == nullptr) {
+    shard_.messaging().accept_event(*record_, arrival, *size, nullptr, publish.payload);
+    return true;
+  }
+  auto properties = protocol::parse_message_bag(topic.bag);
+  if (properties && publish.retain) {
+    properties->application.push_back({std::string{protocol::kRetainProperty}, "true"});
+  }
+  shard_.messaging().accept_event(*record_, arrival, *size, properties ? &*properties : nullptr, publish.payload);
+  return true;
+}
+
+std::optional<DeviceLink::CloseReason> MqttSession::on_puback(std::string_view body, WallTime now, std::string& out) {
+  const auto packet_id = mqtt::decode_puback(body);
+  if (!packet_id) return CloseReason::protocol;
+  if (record_->messages == nullptr) return std::nullopt;
+  if (const auto message = record_->messages->acknowledge(*packet_id)) {
+    shard_.messaging().settled(*record_, *message, MessageOutcome::success);
+    send_messages(now, out);
+  }
+  return std::nullopt;
+}
+
+void MqttSession::send_messages(WallTime now, std::string& out) {
+  const bool is_module = record_->is_module();
+  if (record_->messages == nullptr) return;
+  if ((record_->subscriptions & (is_module ? kInputs : kCloudToDevice)) == 0) return;
+  const bool at_least_once = (record_->subscriptions & kMessagesAtLeastOnce) != 0;
+  bool repeated = false;
+  while (const CloudMessage* message = record_->messages->send_next(now, repeated)) {
+    std::string& topic = shard_.topic_scratch();
+    topic.clear();
+    if (is_module) {
+      protocol::append_input(topic, record_->twin.device_id, record_->twin.module_id, message->input, {});
+    } else {
+      protocol::append_devicebound(topic, record_->twin.device_id, {});
+    }
+    protocol::append_message_bag(topic, message->properties);
+    shard_.counts().add(&HubCounts::c2d_sent);
+    if (at_least_once) {
+      mqtt::encode_publish(out, topic, message->body, mqtt::Qos::at_least_once, message->packet_id, false, repeated);
+      return;
+    }
+    mqtt::encode_publish(out, topic, message->body);
+    const auto sent = record_->messages->take_sent();
+    shard_.messaging().settled(*record_, *sent, MessageOutcome::success);
+  }
+}
+
+void MqttSession::messages_waiting() {
+  if (ended()) return;
+  emit([&](std::string& out) { send_messages(shard_.wall_now(), out); });
+}
+
+bool MqttSession::invoke_method(std::string_view name, std::string_view rid, std::string_view payload) {
+  if (ended() || (record_->subscriptions & kMethods) == 0) return false;
+  emit([&](std::string& out) {
+    std::string& topic = shard_.topic_scratch();
+    topic.clear();
+    protocol::append_method_call(topic, name, rid);
+    mqtt::encode_publish(out, topic, payload);
+  });
   return true;
 }
 
