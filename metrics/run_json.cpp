@@ -305,6 +305,88 @@ HubRecord read_hub(const Node& n) {
   return r;
 }
 
+// --- canary ----------------------------------------------------------------------------------------------
+
+Json write(const std::optional<PercentileEstimate>& e) {
+  if (!e) return nullptr;
+  return {{"value", e->value}, {"low", or_null(e->low)}, {"high", or_null(e->high)}};
+}
+std::optional<PercentileEstimate> read_estimate(const Node& n) {
+  if (n.is_null()) return std::nullopt;
+  return PercentileEstimate{n.at("value").number(), n.at("low").number_or_null(), n.at("high").number_or_null()};
+}
+CanaryVerdict read_canary_verdict(const Node& n) {
+  const auto text = n.text();
+  const auto verdict = parse_canary_verdict(text);
+  if (!verdict) throw Mismatch(fmt::format("a verdict of \"canary\" is \"{}\"", text));
+  return *verdict;
+}
+
+Json write(const CanaryRecord& r) {
+  Json rows = Json::array();
+  for (const auto& row : r.rows) {
+    Json percentiles = Json::array();
+    for (const auto& each : row.percentiles) {
+      percentiles.push_back({{"percentile", each.q},
+                             {"canary", write(each.canary)},
+                             {"fleet", write(each.fleet)},
+                             {"verdict", to_string(each.verdict)}});
+    }
+    rows.push_back({{"phase", row.phase},
+                    {"operation", row.operation},
+                    {"canarySamples", row.canary_samples},
+                    {"fleetSamples", row.fleet_samples},
+                    {"verdict", to_string(row.verdict)},
+                    {"percentiles", std::move(percentiles)}});
+  }
+  Json operations = Json::object();
+  for (const auto& [name, op] : r.operations) {
+    operations[name] = {
+        {"sent", op.sent}, {"acknowledged", op.acknowledged}, {"failed", op.failed}, {"timedOut", op.timed_out}};
+  }
+  return {{"verdict", to_string(r.verdict)},
+          {"detail", r.detail},
+          {"device", r.device},
+          {"client", r.client},
+          {"state", r.state},
+          {"confidence", r.confidence},
+          {"allowanceSeconds", r.allowance.seconds},
+          {"allowanceShare", r.allowance.share},
+          {"invalidFactor", r.allowance.invalid_factor},
+          {"cpuSeconds", or_null(r.cpu_seconds)},
+          {"operations", std::move(operations)},
+          {"rows", std::move(rows)}};
+}
+CanaryRecord read_canary(const Node& n) {
+  CanaryRecord r;
+  r.verdict = read_canary_verdict(n.at("verdict"));
+  r.detail = n.at("detail").text();
+  r.device = n.at("device").text();
+  r.client = n.at("client").text();
+  r.state = n.at("state").text();
+  r.confidence = n.at("confidence").number();
+  r.allowance = {n.at("allowanceSeconds").number(), n.at("allowanceShare").number(), n.at("invalidFactor").number()};
+  r.cpu_seconds = n.at("cpuSeconds").number_or_null();
+  n.at("operations").each_member([&](const std::string& name, const Node& op) {
+    r.operations[name] = {op.at("sent").count(), op.at("acknowledged").count(), op.at("failed").count(),
+                          op.at("timedOut").count()};
+  });
+  n.at("rows").each_item([&](const Node& from) {
+    CanaryRow row{from.at("phase").text(),
+                  from.at("operation").text(),
+                  from.at("canarySamples").count(),
+                  from.at("fleetSamples").count(),
+                  {},
+                  read_canary_verdict(from.at("verdict"))};
+    from.at("percentiles").each_item([&](const Node& each) {
+      row.percentiles.push_back({each.at("percentile").number(), read_estimate(each.at("canary")),
+                                 read_estimate(each.at("fleet")), read_canary_verdict(each.at("verdict"))});
+    });
+    r.rows.push_back(std::move(row));
+  });
+  return r;
+}
+
 // --- series parts ----------------------------------------------------------------------------------------
 
 Json write(const IntervalLatency& l) {
@@ -367,6 +449,7 @@ Json ci_block(const RunRecord& r) {
   ci["slosPassed"] = slos("passed");
   ci["slosFailed"] = slos("failed");
   ci["slosUndecided"] = slos("undecided");
+  if (r.canary) ci["canary"] = to_string(r.canary->verdict);
   return ci;
 }
 
@@ -431,6 +514,7 @@ Json to_json(const RunRecord& r) {
                       {"busyShares", r.generator.busy_shares},
                       {"droppedShare", r.generator.dropped_share}};
   if (r.hub) out["hub"] = write(*r.hub);
+  if (r.canary) out["canary"] = write(*r.canary);
   out["workers"] = Json::array();
   for (const auto& worker : r.workers) {
     out["workers"].push_back({{"name", worker.name},
@@ -504,6 +588,7 @@ Result<RunRecord> run_record_from_json(const Json& json) {
     generator.at("busyShares").each_item([&](const Node& share) { r.generator.busy_shares.push_back(share.number()); });
     r.generator.dropped_share = generator.at("droppedShare").number();
     if (n.has("hub")) r.hub = read_hub(n.at("hub"));
+    if (n.has("canary")) r.canary = read_canary(n.at("canary"));
     n.at("workers").each_item([&](const Node& worker) {
       r.workers.push_back({worker.at("name").text(), worker.at("devices").count(), worker.at("cpuSeconds").number(),
                            worker.at("lost").boolean()});

@@ -28,6 +28,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "metrics/aggregator.hpp"
+#include "metrics/canary.hpp"
 #include "metrics/hdr_log.hpp"
 #include "metrics/slo.hpp"
 #include "metrics/validity.hpp"
@@ -181,6 +182,7 @@ struct RunRecord {
   std::vector<InvariantResult> invariants;
   GeneratorRecord generator;
   std::optional<HubRecord> hub;
+  std::optional<CanaryRecord> canary;  ///< absent when it was switched off
   std::vector<WorkerRecord> workers;
   friend bool operator==(const RunRecord&, const RunRecord&) = default;
 };

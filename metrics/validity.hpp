@@ -51,7 +51,7 @@ struct ValidityInputs {
 };
 
 /// One reason not to believe the run. `code` is stable: `scheduleLag dropped shardBusy clockStep ledger hubCounts
-/// hubLost phaseTimeout workerLost tooFewSamples`.
+/// hubLost phaseTimeout workerLost tooFewSamples canary`.
 struct ValidityFinding {
   std::string code;
   std::string text;  ///< one sentence with the number, its limit and what to do

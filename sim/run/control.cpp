@@ -207,15 +207,20 @@ Result<void> check_key(const HubLink& hub, const FleetPlan& plan, const device::
 }  // namespace
 
 Result<ControlAnswer> control_get(const HubLink& hub, const std::string& target) {
+  return control_request(hub, "GET", target, {});
+}
+
+Result<ControlAnswer> control_request(const HubLink& hub, const std::string& method, const std::string& target,
+                                      const std::string& body) {
   ControlAnswer result;
   Batch batch{hub};
   batch.run(
       1,
       [&](size_t) {
-        return Batch::Job{"GET", target, {}};
+        return Batch::Job{method, target, body};
       },
-      [&](size_t, int status, std::string_view body) {
-        result = {status, std::string{body}};
+      [&](size_t, int status, std::string_view answer) {
+        result = {status, std::string{answer}};
         return Nanos{0};
       });
   if (result.status == 0) return refusal(hub, 0, result.body);

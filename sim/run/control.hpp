@@ -32,6 +32,8 @@ struct ControlAnswer {
   std::string body;
 };
 Result<ControlAnswer> control_get(const HubLink& hub, const std::string& target);
+Result<ControlAnswer> control_request(const HubLink& hub, const std::string& method, const std::string& target,
+                                      const std::string& body);
 
 /// Whether anything accepts MQTT connections there; the error names host, port and reason.
 Result<void> check_mqtt_port(const HubLink& hub);

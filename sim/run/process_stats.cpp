@@ -1,5 +1,7 @@
 #include "sim/run/process_stats.hpp"
 
+#include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -10,8 +12,11 @@
 
 namespace twinstorm::run {
 
-ProcessStats process_stats(pid_t pid) {
-  std::ifstream file{fmt::format("/proc/{}/stat", pid)};
+namespace {
+
+/// Of a `stat` file of a process or a thread.
+ProcessStats read_stat(const std::string& path) {
+  std::ifstream file{path};
   std::string line;
   if (!std::getline(file, line)) return {};
   const auto name_end = line.rfind(')');
@@ -30,6 +35,23 @@ ProcessStats process_stats(pid_t pid) {
     }
   }
   return stats;
+}
+
+}  // namespace
+
+ProcessStats process_stats(pid_t pid) { return read_stat(fmt::format("/proc/{}/stat", pid)); }
+
+double thread_cpu_seconds(std::initializer_list<std::string_view> names) {
+  double seconds = 0;
+  std::error_code error;
+  for (const auto& task : std::filesystem::directory_iterator{"/proc/self/task", error}) {
+    std::ifstream file{task.path() / "comm"};
+    std::string name;
+    std::getline(file, name);
+    const bool counts = std::any_of(names.begin(), names.end(), [&](auto prefix) { return name.starts_with(prefix); });
+    if (counts) seconds += read_stat(task.path() / "stat").cpu_seconds;
+  }
+  return seconds;
 }
 
 uint64_t heap_in_use() {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
+#include <string_view>
 
 #include <sys/types.h>
 
@@ -14,6 +16,10 @@ struct ProcessStats {
 
 /// Zeros when the process is gone.
 ProcessStats process_stats(pid_t pid);
+
+/// User and system CPU seconds of those threads of this process whose name begins with one of `names`; ticks of 10 ms.
+double thread_cpu_seconds(std::initializer_list<std::string_view> names);
+
 /// Bytes this process has allocated on the heap and not freed (mallinfo2: arenas and mapped blocks).
 uint64_t heap_in_use();
 
