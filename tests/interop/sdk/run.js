@@ -11,7 +11,9 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 
+const { authority } = require('./lib/certificates.js');
 const { startHub } = require('./lib/hub_process.js');
+const { makeIssuer } = require('./lib/issuer.js');
 
 const fileTimeout = 1000 * Number(process.env.TWINSTORM_SDK_TIMEOUT || 110);
 
@@ -20,9 +22,10 @@ function fail(text) {
   process.exit(1);
 }
 
-function runFile(file, hub) {
+function runFile(file, hub, more) {
   const env = {
     ...process.env,
+    ...more,
     NODE_EXTRA_CA_CERTS: hub.ready.caFile,
     TWINSTORM_HUB_READY: hub.readyFile,
     TWINSTORM_HTTPS_PORT: String(hub.ready.httpsPort),
@@ -57,9 +60,12 @@ async function main() {
   let failed = 0;
   for (const file of files) {
     const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'twinstorm-sdk-'));
-    const hub = await startHub({ folder });
+    const devices = authority(folder, 'twinstorm test devices');
+    const issuer = makeIssuer(folder);
+    const hub = await startHub({ folder, args: ['--device-ca', `${devices.base}.pem`, ...issuer.hubArguments] });
     try {
-      if (!(await runFile(file, hub))) failed += 1;
+      const more = { TWINSTORM_DEVICE_AUTHORITY: devices.base, TWINSTORM_ENTRA: issuer.file };
+      if (!(await runFile(file, hub, more))) failed += 1;
     } finally {
       const trouble = await hub.stop();
       if (trouble) {

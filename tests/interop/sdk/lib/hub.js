@@ -98,7 +98,10 @@ const counts = () => call('GET', '/twinstorm/counts');
 const enqueue = (device, body, headers) => call(
   'POST', `/twinstorm/devices/${encodeURIComponent(device.id)}/messages/devicebound`, { body, headers });
 
+/** What the hub has received from a device since the last call; the first call starts the watch. */
+const watch = (device) => call('GET', `/twinstorm${device.path}/messages/events`);
+
 module.exports = {
   ready, ca, parts, serviceToken, request, call, createDevice, createModule, deviceConnectionString, agent, serviceTwin,
-  patchTwin, counts, enqueue,
+  patchTwin, counts, enqueue, watch,
 };

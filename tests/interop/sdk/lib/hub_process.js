@@ -12,7 +12,7 @@ async function startHub({ folder, args = [] }) {
   const ports = ['--mqtt-port', '0', '--http-port', '0', '--mqtts-port', '0', '--https-port', '0'];
   const child = spawn(
     process.env.TWINSTORM_BINARY,
-    ['hub', '--hostname', 'localhost', ...ports, '--data-folder', path.join(folder, 'hub'), '--threads', '2',
+    ['hub', '--hostname', 'localhost', ...ports, '--data', path.join(folder, 'hub'), '--threads', '2',
       '--ready-file', readyFile, ...args],
     { stdio: ['ignore', 'ignore', 'pipe'] },
   );
