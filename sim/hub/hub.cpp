@@ -105,7 +105,9 @@ Result<void> Hub::Impl::prepare() {
   if (auto valid = check(config); !valid) return valid.error();
   if (config.threads == 0) config.threads = default_threads();
   config.policies = with_keys(std::move(config.policies));
-  auto made = AccessControl::make(config);
+  auto issuers = trusted_issuers(config);
+  if (!issuers) return issuers.error();
+  auto made = AccessControl::make(config, std::move(*issuers));
   if (!made) return made.error();
   access = std::move(*made);
   shared.config = &config;

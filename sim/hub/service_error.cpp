@@ -11,6 +11,11 @@ namespace twinstorm::hub {
 ServiceError unauthorized(std::string message) {
   return {401, 401'002, "IotHubUnauthorizedAccess", std::move(message)};
 }
+ServiceError principal_unauthorized(std::string_view principal, std::string_view method, std::string_view path) {
+  return {401, 401'003, "IotHubUnauthorized",
+          fmt::format("Principal {} is not authorized for {} on {} due to no assigned permissions", principal, method,
+                      path)};
+}
 ServiceError device_not_found(std::string_view device_id) {
   return {404, 404'001, "DeviceNotFound", std::string{device_id}};
 }

@@ -14,7 +14,9 @@ using ServiceError = twin::TwinError;
 template <class T>
 using ServiceResult = twin::TwinResult<T>;
 
-ServiceError unauthorized(std::string message);                       ///< 401002 IotHubUnauthorizedAccess
+ServiceError unauthorized(std::string message);  ///< 401002 IotHubUnauthorizedAccess
+/// 401003 IotHubUnauthorized: the roles of a bearer token's principal do not suffice.
+ServiceError principal_unauthorized(std::string_view principal, std::string_view method, std::string_view path);
 ServiceError device_not_found(std::string_view device_id);            ///< 404001
 ServiceError module_not_found(std::string_view module_id);            ///< 404010
 ServiceError device_already_exists(std::string_view device_id);       ///< 409001

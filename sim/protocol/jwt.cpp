@@ -277,7 +277,9 @@ Result<JwtClaims> verify_jwt(std::string_view token, const JsonWebKeySet& keys, 
     key_known = true;
     good = good || signature_is_good(key.key.get(), key.algorithm, token.substr(0, second), *signature);
   }
-  if (!key_known) return bad_token("no key of the issuer has its kid and alg");
+  if (!key_known) {
+    return make_error(ErrorCode::not_found, "bearer token: no key of the issuer has its kid and alg");
+  }
   if (!good) return bad_token("its signature does not match");
   const auto claims = decode_object(token.substr(first + 1, second - first - 1), "claims");
   if (!claims) return claims.error();

@@ -11,6 +11,7 @@
 namespace twinstorm::hub {
 namespace {
 
+constexpr std::string_view kBearer = "Bearer ";
 constexpr int64_t kFarFuture = int64_t{1} << 33;  // seconds; the year 2242, within WallTime's range
 
 std::string lower_without_port(std::string_view host) {
@@ -21,6 +22,20 @@ std::string lower_without_port(std::string_view host) {
   std::string out{host};
   std::transform(out.begin(), out.end(), out.begin(), ascii_lower);
   return out;
+}
+
+const char* name_of(Permission permission) {
+  switch (permission) {
+    case kRegistryRead:
+      return "RegistryRead";
+    case kRegistryWrite:
+      return "RegistryWrite";
+    case kServiceConnect:
+      return "ServiceConnect";
+    case kDeviceConnect:
+      return "DeviceConnect";
+  }
+  return "";
 }
 
 bool signed_by(const protocol::SasToken& token, std::string_view base64_key) {
@@ -34,37 +49,6 @@ WallTime expiry_of(const protocol::SasToken& token) {
 }
 
 }  // namespace
-
-Permission required_permission(protocol::ServiceOperation operation) {
-  using Op = protocol::ServiceOperation;
-  switch (operation) {
-    case Op::get_device:
-    case Op::list_devices:
-    case Op::device_statistics:
-    case Op::service_statistics:
-    case Op::get_module:
-    case Op::list_modules:
-    case Op::get_configuration:
-    case Op::list_configurations:
-    case Op::list_import_export_jobs:
-    case Op::get_import_export_job:
-      return kRegistryRead;
-    case Op::create_or_update_device:
-    case Op::delete_device:
-    case Op::bulk_devices:
-    case Op::create_or_update_module:
-    case Op::delete_module:
-    case Op::apply_configuration:
-    case Op::create_or_update_configuration:
-    case Op::delete_configuration:
-    case Op::test_configuration_queries:
-    case Op::create_import_export_job:
-    case Op::cancel_import_export_job:
-      return kRegistryWrite;
-    default:
-      return kServiceConnect;
-  }
-}
 
 std::vector<Policy> default_policies() {
   return {
@@ -84,8 +68,20 @@ std::vector<Policy> with_keys(std::vector<Policy> policies) {
   return policies;
 }
 
-Result<AccessControl> AccessControl::make(const HubConfig& config) {
+ServiceResult<void> ServiceGrant::check(const Requirement& needed, std::string_view method,
+                                        std::string_view path) const {
+  if (by_role) {
+    if ((data_actions & needed.actions) == needed.actions) return {};
+    return principal_unauthorized(principal, method, path);
+  }
+  if ((permissions & needed.permission) != 0) return {};
+  return unauthorized(fmt::format("policy '{}' lacks the permission {}, which {} {} needs", principal,
+                                  name_of(needed.permission), method, path));
+}
+
+Result<AccessControl> AccessControl::make(const HubConfig& config, std::vector<TokenIssuer> issuers) {
   AccessControl access;
+  access.issuers_ = std::move(issuers);
   access.enabled_ = config.check_sas;
   access.authorities_pem_ = config.device_authorities_pem;
   if (config.host_name.empty()) return make_error(ErrorCode::invalid_argument, "the hub needs a host name");
@@ -144,18 +140,45 @@ ServiceResult<const AccessControl::Key*> AccessControl::check_signature(const pr
 
 ServiceResult<ServiceGrant> AccessControl::check_service(std::string_view authorization, std::string_view path,
                                                          WallTime now) const {
-  constexpr uint8_t kEverything = kRegistryRead | kRegistryWrite | kServiceConnect | kDeviceConnect;
-  if (!enabled_) return ServiceGrant{"", kEverything, WallTime::max(), true};
+  if (!enabled_) {
+    constexpr uint8_t kEverything = kRegistryRead | kRegistryWrite | kServiceConnect | kDeviceConnect;
+    return ServiceGrant{.permissions = kEverything, .expires = WallTime::max(), .whole_hub = true};
+  }
   if (authorization.empty()) return unauthorized("the Authorization header is missing");
+  if (authorization.size() > kBearer.size() && equal_ignoring_case(authorization.substr(0, kBearer.size()), kBearer)) {
+    return check_bearer(authorization.substr(kBearer.size()), now);
+  }
   const auto token = protocol::parse_sas_token(authorization);
   if (!token) return unauthorized(token.error().message);
   if (token->skn.empty()) return unauthorized("the token names no policy (skn)");
   const auto whole_hub = check_reach(*token, path);
   if (!whole_hub) return whole_hub.error();
-  if (unix_seconds(now) > token->se) return unauthorized("the token has expired");
+  if (unix_seconds(now) >= token->se) return unauthorized("the token has expired");
   const auto policy = check_signature(*token);
   if (!policy) return policy.error();
-  return ServiceGrant{(*policy)->name, (*policy)->permissions, expiry_of(*token), *whole_hub};
+  return ServiceGrant{.principal = (*policy)->name,
+                      .permissions = (*policy)->permissions,
+                      .expires = expiry_of(*token),
+                      .whole_hub = *whole_hub};
+}
+
+ServiceResult<ServiceGrant> AccessControl::check_bearer(std::string_view token, WallTime now) const {
+  std::string refusal = "this hub takes no bearer tokens: it needs a key set (--jwks FILE) or a data folder (--data)";
+  for (const TokenIssuer& issuer : issuers_) {
+    const auto claims = protocol::verify_jwt(token, issuer.keys, issuer.rules, now);
+    if (!claims) {
+      refusal = claims.error().message;
+      if (claims.error().code == ErrorCode::not_found) continue;  // signed by another issuer's key
+      return unauthorized(std::move(refusal));
+    }
+    ServiceGrant grant{.principal = claims->subject.empty() ? claims->issuer : claims->subject,
+                       .by_role = true,
+                       .expires = claims->expires,
+                       .whole_hub = true};
+    for (const std::string& role : claims->roles) grant.data_actions |= data_actions_of_role(role).value_or(0);
+    return grant;
+  }
+  return unauthorized(std::move(refusal));
 }
 
 ServiceResult<DeviceGrant> AccessControl::check_device(const DeviceCredentials& credentials, WallTime now) const {
@@ -210,8 +233,10 @@ ServiceResult<DeviceGrant> AccessControl::check_device_certificate(const DeviceC
     return unauthorized(fmt::format("the certificate is for '{}', not for '{}'", shown.common_name, expected));
   }
   if (authorities_pem_.empty()) return unauthorized("this hub trusts no device authority");
-  static_cast<void>(now);
-  return unauthorized("the certificate is not trusted");
+  if (auto chain = net::verify_chain(shown, authorities_pem_, now); !chain) {
+    return unauthorized(fmt::format("the certificate is not trusted: {}", chain.error().message));
+  }
+  return DeviceGrant{};
 }
 
 }  // namespace twinstorm::hub

@@ -136,10 +136,10 @@ std::optional<ServiceAnswer> HttpConnection::own_resource() {
   return answer;
 }
 
-ServiceResult<void> HttpConnection::authorize(Permission permission) {
+ServiceResult<void> HttpConnection::authorize(const Requirement& needed) {
   const std::string_view text = parser_.header("authorization").value_or(std::string_view{});
   const WallTime now = shard().wall_now();
-  if (text.empty() || text != granted_text_ || now > grant_.expires || !grant_.whole_hub) {
+  if (text.empty() || text != granted_text_ || now >= grant_.expires || !grant_.whole_hub) {
     granted_text_.clear();
     const auto path = protocol::percent_decode(path_of(parser_.target()));
     if (!path) return http_refusal(400, path.error().message);
@@ -148,10 +148,7 @@ ServiceResult<void> HttpConnection::authorize(Permission permission) {
     grant_ = *grant;
     granted_text_ = text;
   }
-  if ((grant_.permissions & permission) == 0) {
-    return unauthorized(fmt::format("policy '{}' has no permission for this operation", grant_.policy));
-  }
-  return {};
+  return grant_.check(needed, parser_.method(), path_of(parser_.target()));
 }
 
 void HttpConnection::on_request(std::string& out) {
@@ -172,7 +169,7 @@ void HttpConnection::on_request(std::string& out) {
     return;
   }
   const protocol::ServiceOperation operation = route->operation;
-  if (auto allowed = authorize(required_permission(operation)); !allowed) {
+  if (auto allowed = authorize(requirement_of(operation)); !allowed) {
     count_refusal(shard().counts(), operation, allowed.error().status);
     answer(error_answer(allowed.error(), shard()), out);
     return;

@@ -34,7 +34,7 @@ class HttpConnection final : public Connection {
   void on_request(std::string& out);
   /// The resources of the hub itself, outside of the service API; nothing when the target is another one.
   std::optional<ServiceAnswer> own_resource();
-  ServiceResult<void> authorize(Permission permission);
+  ServiceResult<void> authorize(const Requirement& needed);
   void answer(const ServiceAnswer& answer, std::string& out);
   /// An answer that had to wait: sends it and goes on with the next request.
   void answer_later(const ServiceAnswer& answer);
