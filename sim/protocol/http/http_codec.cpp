@@ -233,6 +233,11 @@ bool RequestParser::at_message_start() const { return impl_->at_message_start();
 std::string_view RequestParser::method() const { return view(impl_->message().method_string()); }
 std::string_view RequestParser::target() const { return view(impl_->message().target()); }
 std::optional<std::string_view> RequestParser::header(std::string_view name) const { return impl_->header(name); }
+std::vector<Header> RequestParser::headers() const {
+  std::vector<Header> out;
+  for (const auto& field : impl_->message()) out.push_back({view(field.name_string()), view(field.value())});
+  return out;
+}
 std::string_view RequestParser::body() const { return impl_->message().body(); }
 bool RequestParser::keep_alive() const { return impl_->keep_alive(); }
 int RequestParser::error_status() const { return impl_->error_status(); }

@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "sim/base/result.hpp"
 
@@ -57,6 +58,7 @@ class RequestParser {
   std::string_view method() const;
   std::string_view target() const;
   std::optional<std::string_view> header(std::string_view name) const;  ///< name without case, first of repeated ones
+  std::vector<Header> headers() const;                                  ///< all, in order
   std::string_view body() const;
   bool keep_alive() const;
 

@@ -1,13 +1,18 @@
 #include "sim/hub/frontends/http/http_connection.hpp"
 
+#include <algorithm>
 #include <array>
 #include <span>
 #include <vector>
 
 #include <fmt/format.h>
 
+#include "sim/hub/frontends/http/device_api.hpp"
 #include "sim/hub/frontends/http/hub_service.hpp"
+#include "sim/hub/frontends/http/message_api.hpp"
+#include "sim/hub/frontends/mqtt/mqtt_connection.hpp"
 #include "sim/protocol/encoding.hpp"
+#include "sim/protocol/ws/upgrade.hpp"
 
 namespace twinstorm::hub {
 namespace {
@@ -76,6 +81,11 @@ size_t HttpConnection::on_bytes(std::string_view bytes) {
     }
     closing_ = !parser_.keep_alive();
     on_request(out);
+    if (upgraded_) {
+      send(out);
+      go_on_as_mqtt(bytes.substr(taken));
+      return bytes.size();
+    }
     if (waiting_) break;
     parser_.next();
     since_ = shard().mono_now();
@@ -151,6 +161,69 @@ ServiceResult<void> HttpConnection::authorize(const Requirement& needed) {
   return grant_.check(needed, parser_.method(), path_of(parser_.target()));
 }
 
+template <class Work>
+void HttpConnection::answer_from(Shard& owner, Work work, std::string& out) {
+  if (&owner == &shard()) {
+    answer(work(owner), out);
+    return;
+  }
+  waiting_ = true;
+  owner.post([&owner, &origin = shard(), id = id(), work = std::move(work)] {
+    origin.post([&origin, id, answer = work(owner)] {
+      if (Connection* connection = origin.find(id)) static_cast<HttpConnection*>(connection)->answer_later(answer);
+    });
+  });
+}
+
+protocol::MessageProperties HttpConnection::message_properties() const {
+  protocol::MessageProperties properties;
+  for (const http::Header& header : parser_.headers()) {
+    protocol::take_message_header(properties, header.name, header.value);
+  }
+  return properties;
+}
+
+bool HttpConnection::on_device_request(std::string& out) {
+  if (!parser_.target().starts_with("/devices/")) return false;
+  auto route = protocol::parse_device_route(parser_.method(), parser_.target());
+  if (!route) {
+    if (route.error().code == ErrorCode::not_found) return false;
+    answer(error_answer(route_error(route.error(), parser_.method(), parser_.target()), shard()), out);
+    return true;
+  }
+  DeviceCall call;
+  call.route = std::move(*route);
+  call.authorization = parser_.header("authorization").value_or(std::string_view{});
+  if (const net::PeerCertificate* certificate = peer_certificate()) call.certificate = *certificate;
+  call.if_match = copy(parser_.header("if-match"));
+  call.content_type = parser_.header("content-type").value_or(std::string_view{});
+  if (call.route.operation == protocol::DeviceOperation::send_events) call.properties = message_properties();
+  call.body = parser_.body();
+  Shard& owner = shard().shared().owner_of(call.route.device_id);
+  answer_from(
+      owner, [call = std::move(call)](Shard& place) { return serve_device_api(call, place); }, out);
+  return true;
+}
+
+bool HttpConnection::on_extension_request(std::string& out) {
+  if (!parser_.target().starts_with("/twinstorm/devices/")) return false;
+  auto route = protocol::parse_extension_route(parser_.method(), parser_.target());
+  if (!route) {
+    answer(error_answer(route_error(route.error(), parser_.method(), parser_.target()), shard()), out);
+    return true;
+  }
+  if (auto allowed = authorize(kServiceConnect); !allowed) {
+    shard().counts().add(&HubCounts::unauthorized);
+    answer(error_answer(allowed.error(), shard()), out);
+    return true;
+  }
+  ExtensionCall call{std::move(*route), message_properties(), std::string{parser_.body()}};
+  Shard& owner = shard().shared().owner_of(call.route.device_id);
+  answer_from(
+      owner, [call = std::move(call)](Shard& place) { return serve_extension(call, place); }, out);
+  return true;
+}
+
 void HttpConnection::on_request(std::string& out) {
   if (parser_.method() == "HEAD") {  // its answer must not have a body, ours always do
     ServiceAnswer refusal;
@@ -159,6 +232,11 @@ void HttpConnection::on_request(std::string& out) {
     answer(refusal, out);
     return;
   }
+  if (path_of(parser_.target()) == ws::kIotHubPath) {
+    upgrade(out);
+    return;
+  }
+  if (on_extension_request(out) || on_device_request(out)) return;
   if (auto own = own_resource()) {
     answer(*own, out);
     return;
@@ -179,17 +257,9 @@ void HttpConnection::on_request(std::string& out) {
   call.if_match = copy(parser_.header("if-match"));
   call.body = parser_.body();
   if (concerns_one_device(operation)) {
-    Shard& owner = shard().shared().owner_of(call.route.device_id);
-    if (&owner == &shard()) {
-      answer(serve_device(call, shard()), out);
-      return;
-    }
-    waiting_ = true;
-    owner.post([&owner, &origin = shard(), id = id(), call = std::move(call)] {
-      origin.post([&origin, id, answer = serve_device(call, owner)] {
-        if (Connection* connection = origin.find(id)) static_cast<HttpConnection*>(connection)->answer_later(answer);
-      });
-    });
+    answer_from(
+        shard().shared().owner_of(call.route.device_id),
+        [call = std::move(call)](Shard& owner) { return serve_device(call, owner); }, out);
     return;
   }
   call.max_item_count = copy(parser_.header("x-ms-max-item-count"));
@@ -199,7 +269,8 @@ void HttpConnection::on_request(std::string& out) {
     std::optional<ServiceAnswer> answer;
   };
   const auto pending = std::make_shared<Pending>();
-  serve_hub(std::move(call), shard(), [pending, id = id(), &origin = shard()](ServiceAnswer done) {
+  const auto serve = concerns_messages(operation) ? serve_messages : serve_hub;
+  serve(std::move(call), shard(), [pending, id = id(), &origin = shard()](ServiceAnswer done) {
     if (pending->inside) {  // one shard: the answer comes before serve_hub returns
       pending->answer = std::move(done);
     } else if (Connection* connection = origin.find(id)) {
@@ -212,6 +283,45 @@ void HttpConnection::on_request(std::string& out) {
   } else {
     waiting_ = true;
   }
+}
+
+void HttpConnection::upgrade(std::string& out) {
+  const auto header = [&](std::string_view name) { return parser_.header(name).value_or(std::string_view{}); };
+  const auto accept = ws::check_upgrade_request({.method = parser_.method(),
+                                                 .upgrade = header("upgrade"),
+                                                 .connection = header("connection"),
+                                                 .version = header("sec-websocket-version"),
+                                                 .key = header("sec-websocket-key"),
+                                                 .subprotocols = header("sec-websocket-protocol")});
+  if (!accept) {
+    const bool other_version = accept.error().code == ErrorCode::precondition_failed;
+    ServiceAnswer refusal = error_answer(http_refusal(other_version ? 426 : 400, accept.error().message), shard());
+    if (other_version) {
+      refusal.headers.emplace_back("Upgrade", "websocket");
+      refusal.headers.emplace_back("Sec-WebSocket-Version", "13");
+    }
+    answer(refusal, out);
+    return;
+  }
+  ws::append_upgrade_response(out, *accept);
+  upgraded_ = true;
+}
+
+void HttpConnection::go_on_as_mqtt(std::string_view frames) {
+  if (closed()) return;
+  auto parked = release();
+  if (!parked) {
+    close();
+    return;
+  }
+  Channel channel = std::move(*parked).revive(shard().io());
+  // A message may hold many packets, each of which has its own limit.
+  constexpr size_t kPacketsPerMessage = 4;
+  channel.websocket = std::make_unique<WebSocket>(static_cast<uint32_t>(
+      std::min<size_t>(shard().config().max_message_bytes * kPacketsPerMessage, ws::kMessageMaxDefault)));
+  channel.websocket->pending = frames;
+  shard().counts().add(&HubCounts::websocket_upgrades);
+  shard().adopt(std::make_unique<MqttConnection>(shard(), std::move(channel)));
 }
 
 void HttpConnection::answer(const ServiceAnswer& answer, std::string& out) {

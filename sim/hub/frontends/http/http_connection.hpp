@@ -9,6 +9,7 @@
 #include "sim/hub/connection.hpp"
 #include "sim/hub/frontends/http/device_service.hpp"
 #include "sim/protocol/http/http_codec.hpp"
+#include "sim/protocol/message_bag.hpp"
 
 namespace twinstorm::hub {
 
@@ -34,7 +35,20 @@ class HttpConnection final : public Connection {
   void on_request(std::string& out);
   /// The resources of the hub itself, outside of the service API; nothing when the target is another one.
   std::optional<ServiceAnswer> own_resource();
+  /// What a device or module asks for itself, and the hub's own resources about one identity: false when the target is
+  /// neither, otherwise as `on_request`.
+  bool on_device_request(std::string& out);
+  bool on_extension_request(std::string& out);
+  /// The message headers of the request.
+  protocol::MessageProperties message_properties() const;
+  /// Answers with what `work(owner)` returns, wherever the owner runs.
+  template <class Work>
+  void answer_from(Shard& owner, Work work, std::string& out);
   ServiceResult<void> authorize(const Requirement& needed);
+  /// MQTT over WebSocket: answers 101 and marks the connection for `go_on_as_mqtt`, or refuses.
+  void upgrade(std::string& out);
+  /// Hands the channel to an MqttConnection; `frames`: what came behind the request.
+  void go_on_as_mqtt(std::string_view frames);
   void answer(const ServiceAnswer& answer, std::string& out);
   /// An answer that had to wait: sends it and goes on with the next request.
   void answer_later(const ServiceAnswer& answer);
@@ -47,6 +61,7 @@ class HttpConnection final : public Connection {
   bool loopback_;
   bool waiting_ = false;  // for another shard
   bool closing_ = false;  // after the current answer
+  bool upgraded_ = false;
   bool continue_sent_ = false;
 };
 
