@@ -1,5 +1,7 @@
 #include "sim/hub/connection.hpp"
 
+#include <algorithm>
+
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
@@ -19,13 +21,17 @@ constexpr int kReadsPerTurn = 4;  // full buffers taken from one socket before t
 }  // namespace
 
 Channel Channel::Parked::revive(net::IoContext& io) && {
-  Channel channel{net::TcpSocket{io.get_executor()}, std::move(tls)};
+  Channel channel{net::TcpSocket{io.get_executor()}, std::move(tls), std::move(websocket)};
   channel.socket.assign(protocol, handle);
   return channel;
 }
 
 Connection::Connection(Shard& shard, Channel channel, Counters counters)
-    : shard_{shard}, counters_{counters}, socket_{std::move(channel.socket)}, tls_{std::move(channel.tls)} {}
+    : shard_{shard},
+      counters_{counters},
+      socket_{std::move(channel.socket)},
+      tls_{std::move(channel.tls)},
+      websocket_{std::move(channel.websocket)} {}
 
 const net::PeerCertificate* Connection::peer_certificate() const {
   if (!tls_ || handshaking_) return nullptr;
@@ -53,6 +59,7 @@ void Connection::start(ConnectionId id) {
 
 void Connection::begin() {
   on_start();
+  if (!closed_ && websocket_ != nullptr && !websocket_->pending.empty()) unwrap({});
   if (!closed_ && !paused_) wait_to_read();
 }
 
@@ -154,7 +161,7 @@ void Connection::read() {
     const Io outcome = tls_ && !lingering_ ? read_tls(buffer, size) : read_plain(buffer, size);
     if (size > 0) {
       shard_.counts().add(counters_.bytes_in, size);
-      if (!lingering_ && !close_when_sent_) deliver({buffer.data(), size});
+      if (!lingering_ && !close_when_sent_) take(buffer.first(size));
       if (closed_ || paused_) return;
     }
     if (outcome == Io::ended) {
@@ -169,6 +176,65 @@ void Connection::read() {
     if (outcome == Io::want_read) break;
   }
   wait_to_read();
+}
+
+void Connection::take(std::span<char> bytes) {
+  if (websocket_ == nullptr) {
+    deliver({bytes.data(), bytes.size()});
+  } else {
+    unwrap(bytes);
+  }
+}
+
+void Connection::unwrap(std::span<char> bytes) {
+  WebSocket& websocket = *websocket_;
+  std::string joined;
+  if (!websocket.pending.empty()) {
+    joined = std::exchange(websocket.pending, {});
+    joined.append(bytes.data(), bytes.size());
+    bytes = joined;
+  }
+  // The content moves to the front of the bytes and is delivered at once: what comes with the packet that makes the
+  // connection move must move along.
+  size_t size = 0;
+  size_t at = 0;
+  ws::Step step;
+  for (bool more = true; more;) {
+    step = websocket.framer.next(bytes.subspan(at));
+    at += step.consumed;
+    switch (step.kind) {
+      case ws::Step::Kind::data:
+        std::copy(step.payload.begin(), step.payload.end(), bytes.begin() + static_cast<std::ptrdiff_t>(size));
+        size += step.payload.size();
+        break;
+      case ws::Step::Kind::ping:
+        send_frame(ws::Opcode::pong, step.payload);
+        if (closed_) return;
+        break;
+      case ws::Step::Kind::pong:
+        break;
+      case ws::Step::Kind::need_more:
+        websocket.pending.assign(bytes.begin() + static_cast<std::ptrdiff_t>(at), bytes.end());
+        more = false;
+        break;
+      case ws::Step::Kind::close:
+      case ws::Step::Kind::error:
+        more = false;
+        break;
+    }
+  }
+  if (size > 0) deliver({bytes.data(), size});
+  if (closed_ || close_when_sent_) return;
+  if (step.kind == ws::Step::Kind::close) {
+    send_close(step.code, {});
+    on_peer_gone();
+    close_after_sending();
+  } else if (step.kind == ws::Step::Kind::error) {
+    log::debug("WebSocket closed: {}", step.problem);
+    send_close(step.code, step.problem);
+    on_broken_framing();
+    close_after_sending();
+  }
 }
 
 void Connection::deliver(std::string_view fresh) {
@@ -213,8 +279,32 @@ Connection::Io Connection::write(std::string_view bytes, size_t& put) {
   return Io::done;
 }
 
+void Connection::send_frame(ws::Opcode opcode, std::string_view payload) {
+  if (websocket_->close_sent) return;
+  std::string& out = shard_.frame_scratch();
+  out.clear();
+  ws::append_frame(out, opcode, payload, std::nullopt);
+  send_raw(out);
+}
+
+void Connection::send_close(ws::CloseCode code, std::string_view reason) {
+  if (std::exchange(websocket_->close_sent, true)) return;
+  std::string frame;
+  ws::append_close(frame, code, reason, std::nullopt);
+  send_raw(frame);
+}
+
 void Connection::send(std::string_view bytes) {
   if (closed_ || close_when_sent_ || bytes.empty()) return;
+  if (websocket_ == nullptr) {
+    send_raw(bytes);
+  } else {
+    send_frame(ws::Opcode::binary, bytes);
+  }
+}
+
+void Connection::send_raw(std::string_view bytes) {
+  if (closed_ || close_when_sent_) return;
   if (backlog_ == nullptr) {
     size_t sent = 0;
     const Io outcome = write(bytes, sent);
@@ -258,6 +348,8 @@ void Connection::flush() {
 
 void Connection::close_after_sending() {
   if (closed_ || close_when_sent_) return;
+  if (websocket_ != nullptr) send_close(ws::CloseCode::normal, {});
+  if (closed_) return;
   close_when_sent_ = true;
   set_deadline(shard_.mono_now() + kLingerTime);
   if (backlog_ == nullptr) linger();
@@ -274,6 +366,7 @@ void Connection::linger() {
 
 void Connection::close() {
   if (closed_) return;
+  if (websocket_ != nullptr && backlog_ == nullptr) send_close(ws::CloseCode::normal, {});
   closed_ = true;
   if (tls_ && !handshaking_ && !lingering_ && backlog_ == nullptr) tls_.shutdown();
   error_code ignored;
@@ -284,7 +377,8 @@ void Connection::close() {
 }
 
 std::optional<Channel::Parked> Connection::release() {
-  TS_ASSERT(handlers_ == 0 && backlog_ == nullptr && !closed_);
+  TS_ASSERT(!closed_);
+  if (handlers_ != 0 || backlog_ != nullptr) return std::nullopt;
   error_code error;
   const auto endpoint = socket_.local_endpoint(error);
   if (error) return std::nullopt;
@@ -292,7 +386,7 @@ std::optional<Channel::Parked> Connection::release() {
   TS_ASSERT(!error);
   closed_ = true;
   shard_.retire(id_);
-  return Channel::Parked{handle, endpoint.protocol(), std::move(tls_)};
+  return Channel::Parked{handle, endpoint.protocol(), std::move(tls_), std::move(websocket_)};
 }
 
 void Connection::set_deadline(MonoTime at) {

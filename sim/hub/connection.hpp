@@ -1,5 +1,5 @@
-// One accepted socket, plain or with TLS on it: readiness-driven reading into the shard's buffer, writing with a
-// bounded backlog, one deadline.
+// One accepted socket, plain or with TLS or WebSocket framing on it: readiness-driven reading into the shard's buffer,
+// writing with a bounded backlog, one deadline.
 //
 // An idle connection holds no buffer: only the incomplete end of a message and unsent bytes are kept, in blocks that
 // exist only then. All members belong to the shard's thread.
@@ -17,6 +17,7 @@
 #include "sim/net/asio.hpp"
 #include "sim/net/certificates.hpp"
 #include "sim/net/tls.hpp"
+#include "sim/protocol/ws/framer.hpp"
 
 namespace twinstorm::hub {
 
@@ -26,16 +27,27 @@ class Shard;
 using ConnectionId = uint64_t;
 inline constexpr ConnectionId kNoConnection = ~ConnectionId{0};
 
+/// WebSocket framing of one connection, the server's side; its messages' content is one stream of bytes.
+struct WebSocket {
+  explicit WebSocket(uint32_t message_max) : framer{ws::Role::server, message_max} {}
+
+  ws::Framer framer;
+  std::string pending;      ///< the incomplete end of a header or control frame; or frames that came with the upgrade
+  bool close_sent = false;  ///< nothing may follow a close frame
+};
+
 /// A connected socket and what lies on it.
 struct Channel {
   net::TcpSocket socket;
-  net::TlsSession tls = {};  ///< empty: the bytes go plain; the handshake may still be ahead
+  net::TlsSession tls = {};                   ///< empty: the bytes go plain; the handshake may still be ahead
+  std::unique_ptr<WebSocket> websocket = {};  ///< null: the bytes go unframed
 
   /// A channel between two event loops: what `Connection::release` gives and the next owner's loop takes up.
   struct Parked {
     net::TcpSocket::native_handle_type handle;
     net::TcpSocket::protocol_type protocol;
     net::TlsSession tls;
+    std::unique_ptr<WebSocket> websocket;
 
     Channel revive(net::IoContext& io) &&;
   };
@@ -71,6 +83,8 @@ class Connection {
   /// The peer closed its side, or the socket or the TLS handshake failed; then `on_start` may not have been called. The
   /// connection is closed afterwards.
   virtual void on_peer_gone() = 0;
+  /// The peer broke the rules of WebSocket framing. The connection is closed afterwards.
+  virtual void on_broken_framing() { on_peer_gone(); }
   /// The deadline has passed. Returns the next one, MonoTime::max() for none; may close.
   virtual MonoTime on_deadline(MonoTime now) = 0;
   /// The hub stops, or drops the connection for a reason of its own; `on_start` may not have been called. The
@@ -102,8 +116,8 @@ class Connection {
   bool has_backlog() const { return backlog_ != nullptr; }
 
   Shard& shard() const { return shard_; }
-  /// Takes the channel away for another connection, of this or another shard; this one is retired. Nothing when the
-  /// peer has reset the socket. From on_bytes only, without a backlog.
+  /// Takes the channel away for another connection, of this or another shard; this one is retired. From on_bytes only.
+  /// Nothing when it cannot move: the peer has reset the socket, or does not read what was sent.
   std::optional<Channel::Parked> release();
 
  private:
@@ -121,6 +135,12 @@ class Connection {
   Io read_plain(std::span<char> into, size_t& got);
   Io read_tls(std::span<char> into, size_t& got);
   void flush();
+  /// Hands what was read to `deliver`, without its framing.
+  void take(std::span<char> bytes);
+  void unwrap(std::span<char> bytes);
+  void send_frame(ws::Opcode opcode, std::string_view payload);
+  void send_close(ws::CloseCode code, std::string_view reason);
+  void send_raw(std::string_view bytes);
   /// Writes from the front of `bytes` as much as the channel takes.
   Io write(std::string_view bytes, size_t& put);
   MonoTime deadline_passed(MonoTime now);
@@ -130,6 +150,7 @@ class Connection {
   Counters counters_;
   net::TcpSocket socket_;
   net::TlsSession tls_;
+  std::unique_ptr<WebSocket> websocket_;
   mutable std::unique_ptr<const net::PeerCertificate> peer_certificate_;  // made when first asked for
   std::unique_ptr<std::string> tail_;     // incomplete message, or bytes that came while paused
   std::unique_ptr<std::string> backlog_;  // unsent bytes

@@ -101,6 +101,7 @@ class Shard {
   std::string& body_scratch() { return body_scratch_; }
   std::string& topic_scratch() { return topic_scratch_; }
   std::string& http_scratch() { return http_scratch_; }
+  std::string& frame_scratch() { return frame_scratch_; }
 
  private:
   struct Slot {
@@ -132,6 +133,7 @@ class Shard {
   std::string body_scratch_;
   std::string topic_scratch_;
   std::string http_scratch_;
+  std::string frame_scratch_;
   std::string http_date_;
   int64_t http_date_second_ = -1;
   std::vector<Slot> slots_;

@@ -19,6 +19,7 @@ class MqttConnection final : public Connection, private MqttPort {
   void on_start() override;
   size_t on_bytes(std::string_view bytes) override;
   void on_peer_gone() override { lose(DeviceLink::CloseReason::client); }
+  void on_broken_framing() override { lose(DeviceLink::CloseReason::protocol); }
   MonoTime on_deadline(MonoTime now) override;
   void on_shutdown() override { lose(DeviceLink::CloseReason::hub); }
   void on_slow_reader() override { lose(DeviceLink::CloseReason::slow_reader); }
