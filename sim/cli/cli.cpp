@@ -104,8 +104,9 @@ int run_cli(Environment& environment) {
       ->capture_default_str()
       ->envname("TWINSTORM_HTTPS_PORT");
   hub_app
-      ->add_option("--data", hub.data_folder,
-                   "Folder that keeps the development certificates; default: ~/.local/share/twinstorm/hub")
+      ->add_option(
+          "--data", hub.data_folder,
+          "Folder that keeps the development certificates and token key; default: ~/.local/share/twinstorm/hub")
       ->envname("TWINSTORM_DATA");
   hub_app
       ->add_option("--tls-name", hub.tls_names, "Further name or address for the development certificate (repeatable)")
@@ -119,6 +120,17 @@ int run_cli(Environment& environment) {
       ->add_option("--device-ca", hub.device_authorities,
                    "CA (PEM) whose certificates let X.509 CA-signed devices in (repeatable)")
       ->allow_extra_args(false);
+  hub_app->add_option("--jwks", hub.jwks_file, "Key set (JSON) of the issuer whose Entra bearer tokens are taken")
+      ->envname("TWINSTORM_JWKS");
+  hub_app->add_option("--entra-issuer", hub.entra_issuer, "Issuer (iss) of those tokens; default: any with such a key");
+  hub_app->add_option("--entra-audience", hub.entra_audience, "Audience (aud) of bearer tokens")->capture_default_str();
+  auto* issue = hub_app->add_flag(
+      "--issue-dev-token", hub.issue_dev_token,
+      "Print a bearer token that hubs with the same --data folder take, and exit; they may be running");
+  hub_app->add_option("--role", hub.roles, "Its role (repeatable); default: IoT Hub Data Contributor")
+      ->allow_extra_args(false)
+      ->needs(issue);
+  hub_app->add_option("--valid", hub.token_valid, "How long it is valid")->capture_default_str()->needs(issue);
   hub_app->add_option("--metrics-listen", hub.metrics_listen, "Serve Prometheus metrics at ADDR:PORT")
       ->envname("TWINSTORM_METRICS_LISTEN");
   hub_app->add_option("--import", hub.import_file, "Load twins, modules and deviceJobs from a JSON file")

@@ -44,6 +44,10 @@ struct HubCommand {
   std::vector<std::string> tls_names;
   std::string tls_certificate, tls_key;
   std::vector<std::string> device_authorities;  ///< files
+  std::string jwks_file, entra_issuer, entra_audience = "https://iothubs.azure.net";
+  bool issue_dev_token = false;    ///< print a bearer token instead of serving
+  std::vector<std::string> roles;  ///< of that token; empty = IoT Hub Data Contributor
+  std::string token_valid = "1h";
   std::string metrics_listen;
   std::string import_file;
   std::string ready_file;

@@ -9,9 +9,11 @@
 #include <iterator>
 #include <ostream>
 
+#include "sim/base/units.hpp"
 #include "sim/cli/commands/commands.hpp"
 #include "sim/cli/exit_code.hpp"
 #include "sim/hub/hub_files.hpp"
+#include "sim/hub/policy/entra.hpp"
 #include "sim/net/certificates.hpp"
 
 namespace twinstorm::cli {
@@ -59,6 +61,24 @@ Result<std::string> read_authorities(const std::vector<std::string>& files) {
   return all;
 }
 
+/// Prints a token and nothing else, so that a shell can put it into a header.
+int issue_token(const HubCommand& command, Environment& environment) {
+  const auto folder = command.data_folder.empty() ? default_data_folder() : Result<std::string>{command.data_folder};
+  if (!folder) return fail(environment, exit_code::kUsage, folder.error().message);
+  const auto valid = parse_duration(command.token_valid);
+  if (!valid) return fail(environment, exit_code::kUsage, "--valid: " + valid.error().message);
+  hub::DevTokenRequest request{
+      .data_folder = *folder, .roles = command.roles, .audience = command.entra_audience, .valid = *valid};
+  if (request.roles.empty()) request.roles = {"IoT Hub Data Contributor"};
+  const auto token = hub::issue_dev_token(request, SteadyClock{}.wall());
+  if (!token) {
+    const bool usage = token.error().code == ErrorCode::invalid_argument;
+    return fail(environment, usage ? exit_code::kUsage : exit_code::kSetup, token.error().message);
+  }
+  environment.out << *token << std::endl;
+  return exit_code::kPassed;
+}
+
 bool is_loopback(const std::string& address) {
   return address.starts_with("127.") || address == "::1" || address == "localhost";
 }
@@ -66,6 +86,7 @@ bool is_loopback(const std::string& address) {
 }  // namespace
 
 int hub_command(const HubCommand& command, Environment& environment) {
+  if (command.issue_dev_token) return issue_token(command, environment);
   hub::HubConfig config;
   config.listen = command.listen;
   config.host_name = command.host_name;
@@ -85,13 +106,11 @@ int hub_command(const HubCommand& command, Environment& environment) {
   if (std::none_of(std::begin(ports), std::end(ports), [](const auto& each) { return each.port.has_value(); })) {
     return fail(environment, exit_code::kUsage, "every port is off: nothing could connect to this hub");
   }
-  if (config.mqtts_port || config.https_port) {
-    config.data_folder = command.data_folder;
-    if (command.data_folder.empty() && command.tls_certificate.empty()) {
-      const auto folder = default_data_folder();
-      if (!folder) return fail(environment, exit_code::kUsage, folder.error().message);
-      config.data_folder = *folder;
-    }
+  config.data_folder = command.data_folder;
+  if ((config.mqtts_port || config.https_port) && command.data_folder.empty() && command.tls_certificate.empty()) {
+    const auto folder = default_data_folder();
+    if (!folder) return fail(environment, exit_code::kUsage, folder.error().message);
+    config.data_folder = *folder;
   }
   config.tls_names = command.tls_names;
   config.server_certificate_file = command.tls_certificate;
@@ -99,6 +118,9 @@ int hub_command(const HubCommand& command, Environment& environment) {
   const auto authorities = read_authorities(command.device_authorities);
   if (!authorities) return fail(environment, exit_code::kUsage, authorities.error().message);
   config.device_authorities_pem = *authorities;
+  config.jwks_file = command.jwks_file;
+  config.entra_issuer = command.entra_issuer;
+  config.entra_audience = command.entra_audience;
   config.metrics_listen = command.metrics_listen;
   config.import_file = command.import_file;
   config.threads = command.threads;
