@@ -4,11 +4,14 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <random>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "sim/base/rng.hpp"
 #include "sim/net/asio.hpp"
+#include "sim/protocol/ws/frame.hpp"
 
 namespace twinstorm::net {
 
@@ -40,8 +43,12 @@ struct ShardIo {
   IoContext context{1};
   std::vector<char> read_buffer = std::vector<char>(kBufferSize);   ///< valid only inside one `on_bytes` call
   std::vector<char> write_buffer = std::vector<char>(kBufferSize);  ///< scratch for encoding one message
+  std::vector<char> frame_buffer =
+      std::vector<char>(kBufferSize + ws::kHeaderMax);  ///< scratch for its WebSocket frame
   BlockPool blocks;
-  uint64_t bytes_received = 0;
+  std::string error_text;             ///< about the end a stream is telling, during its `on_stream_ended`
+  Rng masks{std::random_device{}()};  ///< keys of WebSocket masks
+  uint64_t bytes_received = 0;        ///< as the streams' owners see them: before TLS and framing
   uint64_t bytes_sent = 0;
 };
 

@@ -102,6 +102,10 @@ class TlsSession {
   void shutdown();
   /// A sentence for people, naming the verification problem and the fix when there is one; after `failed`.
   std::string error() const;
+  /// Bytes are held that no readiness of the descriptor will announce: read on before waiting.
+  bool has_pending() const;
+  /// After `failed`: errno when a socket call failed, else 0.
+  int socket_error() const;
   /// After `failed`: the peer's certificate was not accepted by this side.
   bool untrusted() const;
   bool resumed() const;
