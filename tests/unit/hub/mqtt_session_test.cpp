@@ -1,100 +1,10 @@
 // One MQTT conversation with scripted bytes: no socket, no thread, a clock that stands still.
-#include "sim/hub/frontends/mqtt/mqtt_session.hpp"
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include "sim/hub/frontends/http/device_service.hpp"
-#include "sim/protocol/encoding.hpp"
-#include "sim/protocol/mqtt/decoder.hpp"
-#include "sim/protocol/mqtt/encoder.hpp"
+#include "mqtt_fixture.hpp"
 
 namespace twinstorm::hub {
 namespace {
 
 using ::testing::HasSubstr;
-
-class RecordedPort final : public MqttPort {
- public:
-  void write(std::string_view bytes) override { written.append(bytes); }
-  void end() override { ended = true; }
-  /// Topics and payloads written since the last call; other packets by their name.
-  std::vector<std::string> take() {
-    std::vector<std::string> packets;
-    std::string_view rest = written;
-    while (!rest.empty()) {
-      const auto frame = mqtt::next_frame(rest);
-      if (frame.status != mqtt::FrameStatus::complete) {
-        packets.push_back("garbage");
-        break;
-      }
-      rest.remove_prefix(frame.size);
-      if (frame.type != mqtt::PacketType::publish) {
-        packets.push_back(mqtt::to_string(frame.type));
-        continue;
-      }
-      const auto publish = mqtt::decode_publish(frame.flags, frame.body);
-      packets.push_back(std::string{publish->topic} + " " + std::string{publish->payload});
-    }
-    written.clear();
-    return packets;
-  }
-
-  std::string written;
-  bool ended = false;
-};
-
-class MqttSessionTest : public ::testing::Test {
- protected:
-  MqttSessionTest() {
-    config.check_sas = false;
-    config.policies = with_keys(default_policies());
-    access.emplace(*AccessControl::make(config));
-    shared.config = &config;
-    shared.access = &*access;
-    shared.clock = &clock;
-    shared.shards.push_back(std::make_unique<Shard>(ShardId{0}, shared));
-    record = *register_device(shard(), "dev1", {}, {}, clock.wall());
-  }
-  ~MqttSessionTest() override {
-    if (record->link != nullptr) record->link->close(DeviceLink::CloseReason::hub);
-  }
-  Shard& shard() { return *shared.shards.front(); }
-
-  static mqtt::Connect connect(std::string_view client_id = "dev1", bool clean = false) {
-    mqtt::Connect packet;
-    packet.client_id = client_id;
-    packet.keep_alive_seconds = 10;
-    packet.clean_session = clean;
-    packet.user_name = "localhost/dev1/?api-version=2021-04-12";
-    packet.password = "any";
-    return packet;
-  }
-  std::unique_ptr<MqttSession> open(RecordedPort& port, const mqtt::Connect& packet = connect()) {
-    const ConnectDecision decision = decide_connect(packet, nullptr, shard());
-    EXPECT_EQ(decision.code, mqtt::ConnackCode::accepted) << decision.reason;
-    auto session = std::make_unique<MqttSession>(shard(), port, packet, decision);
-    session->begin();
-    return session;
-  }
-  static std::string subscribe(std::string_view filter) {
-    std::string out;
-    const mqtt::Subscription wanted{filter, mqtt::Qos::at_most_once};
-    mqtt::encode_subscribe(out, 1, {&wanted, 1});
-    return out;
-  }
-  static std::string publish(std::string_view topic, std::string_view payload) {
-    std::string out;
-    mqtt::encode_publish(out, topic, payload);
-    return out;
-  }
-
-  HubConfig config;
-  std::optional<AccessControl> access;
-  ManualClock clock;
-  HubShared shared;
-  DeviceRecord* record = nullptr;
-};
 
 TEST_F(MqttSessionTest, AnswersAllPacketsOfOneReadAtOnce) {
   RecordedPort port;
