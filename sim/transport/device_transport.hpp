@@ -102,8 +102,8 @@ class TransportEvents {
  public:
   /// Asked when the bytes of CONNECT are needed: fill the cleared `identity`.
   virtual void identify(LocalDevice device, Identity& identity) = 0;
-  /// Asked when a TLS handshake begins: what the device shows when the server asks for a certificate; null = nothing.
-  /// Read during the call's caller only.
+  /// Asked by `connect` of a link over TLS: what the device shows when the server asks for a certificate; null =
+  /// nothing. Read before `connect` returns.
   virtual const net::CertifiedKey* client_certificate(LocalDevice device) {
     static_cast<void>(device);
     return nullptr;
@@ -144,7 +144,8 @@ class DeviceTransport {
  public:
   virtual ~DeviceTransport() = default;
 
-  /// Dials and introduces the device; ends in `on_connected` or `on_connect_refused`. `timeout` bounds the wait for the
+  /// Dials and introduces the device; ends in `on_connected` or `on_connect_refused`. `target` is read during the call.
+  /// `timeout` bounds the wait for the
   /// hub's answer on the protocol's own clock; the owner keeps an overall deadline of its own.
   virtual void connect(const LinkTarget& target, Nanos timeout) = 0;
   /// A sentence for people about the refusal that `on_connect_refused` is telling; valid during that call, empty when

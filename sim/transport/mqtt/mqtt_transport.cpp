@@ -51,11 +51,36 @@ void append_telemetry_topic(Out& out, const Telemetry& telemetry) {
   out.append(telemetry.bag);
 }
 
+ConnectRefusal refusal_of(net::StreamEnd end) {
+  switch (end) {
+    case net::StreamEnd::connect_failed:
+      return ConnectRefusal::unreachable;
+    case net::StreamEnd::untrusted:
+      return ConnectRefusal::untrusted;
+    case net::StreamEnd::handshake_failed:
+      return ConnectRefusal::handshake;
+    case net::StreamEnd::upgrade_refused:
+      return ConnectRefusal::upgrade;
+    case net::StreamEnd::protocol_error:
+      return ConnectRefusal::protocol;
+    case net::StreamEnd::peer_closed:
+    case net::StreamEnd::io_error:
+      return ConnectRefusal::closed;
+  }
+  return ConnectRefusal::closed;
+}
+
+DisconnectReason reason_of(net::StreamEnd end) {
+  if (end == net::StreamEnd::peer_closed) return DisconnectReason::hub_closed;
+  return end == net::StreamEnd::protocol_error ? DisconnectReason::protocol : DisconnectReason::io;
+}
+
 }  // namespace
 
 // The packets of one read, turned into device events. Lives on the stack of `on_stream_bytes`.
-struct MqttTransportHandler {
-  MqttTransport& link;
+template <class Stream>
+struct BasicMqttTransport<Stream>::Handler {
+  BasicMqttTransport& link;
   bool answered = false;  // the owner has heard how its connect ended
 
   void on_connack(const mqtt::Connack& connack) {
@@ -65,17 +90,15 @@ struct MqttTransportHandler {
         link.events_.on_connected(link.device_, connack.session_present);
         return;
       case mqtt::ConnackCode::server_unavailable:
-        return refuse(ConnectRefusal::unavailable);
+        return link.refuse(ConnectRefusal::unavailable, "the hub is busy or throttles (CONNACK 3)");
       case mqtt::ConnackCode::bad_user_name_or_password:
       case mqtt::ConnackCode::not_authorized:
-        return refuse(ConnectRefusal::unauthorized);
+        return link.refuse(ConnectRefusal::unauthorized,
+                           "the hub refused the credentials, or does not know the device (CONNACK 4 or 5)");
       default:
-        return refuse(ConnectRefusal::rejected);
+        return link.refuse(ConnectRefusal::rejected,
+                           "the hub refused the protocol version or the client id (CONNACK 1 or 2)");
     }
-  }
-  void refuse(ConnectRefusal refusal) const {
-    link.stream_.close();
-    link.events_.on_connect_refused(link.device_, refusal);
   }
 
   void on_publish(const mqtt::Publish& publish) const {
@@ -119,22 +142,34 @@ struct MqttTransportHandler {
   void on_pingresp() const {}
 };
 
-MqttTransport::MqttTransport(net::ShardIo& io, const Clock& clock, TransportEvents& events, LocalDevice device)
+template <class Stream>
+BasicMqttTransport<Stream>::BasicMqttTransport(net::ShardIo& io, const Clock& clock, TransportEvents& events,
+                                               LocalDevice device)
     : stream_{io},
       session_{static_cast<uint16_t>(mix64(device) | 1)},
       clock_{clock},
       events_{events},
       device_{device} {}
 
-void MqttTransport::connect(const LinkTarget& target, Nanos timeout) {
+template <class Stream>
+void BasicMqttTransport<Stream>::connect(const LinkTarget& target, Nanos timeout) {
   session_.reset();
   subacks_missing_ = 0;
   granted_ = true;
   timeout_ms_ = static_cast<uint32_t>(timeout / std::chrono::milliseconds{1});
-  stream_.connect(target.endpoint, *this);
+  net::StreamEvents& events = *this;
+  const auto& websocket_host = target.websocket_host.empty() ? target.host_name : target.websocket_host;
+  stream_.connect({.endpoint = target.endpoint,
+                   .tls = target.tls,
+                   .server_name = target.verified_name(),
+                   .certificate = target.tls == nullptr ? nullptr : events_.client_certificate(device_),
+                   .websocket_host = websocket_host,
+                   .websocket_path = target.websocket_path},
+                  events);
 }
 
-void MqttTransport::on_stream_connected() {
+template <class Stream>
+void BasicMqttTransport<Stream>::on_stream_connected() {
   // One identity at a time is being written on this thread: its strings are reused by every device.
   thread_local Identity identity;
   identity.clear();
@@ -142,7 +177,7 @@ void MqttTransport::on_stream_connected() {
   mqtt::Connect connect;
   connect.client_id = identity.client_id;
   connect.user_name = identity.user_name;
-  connect.password = identity.password;
+  if (!identity.password.empty()) connect.password = identity.password;
   connect.keep_alive_seconds = identity.keep_alive_seconds;
   connect.clean_session = false;  // as the official SDK (docs/protocol.md): subscriptions survive a lost connection
   ByteWriter out{stream_.io().write_buffer};
@@ -150,7 +185,8 @@ void MqttTransport::on_stream_connected() {
   flush(out);
 }
 
-Sent MqttTransport::subscribe(Subscriptions set, DeviceName name) {
+template <class Stream>
+Sent BasicMqttTransport<Stream>::subscribe(Subscriptions set, DeviceName name) {
   if (!session_.connected()) return Sent::offline;
   const Filters filters{set, name};
   ByteWriter out{stream_.io().write_buffer};
@@ -162,7 +198,8 @@ Sent MqttTransport::subscribe(Subscriptions set, DeviceName name) {
   return sent;
 }
 
-Sent MqttTransport::unsubscribe(Subscriptions set, DeviceName name) {
+template <class Stream>
+Sent BasicMqttTransport<Stream>::unsubscribe(Subscriptions set, DeviceName name) {
   if (!session_.connected()) return Sent::offline;
   ByteWriter out{stream_.io().write_buffer};
   for (const auto& filter : Filters{set, name}) {
@@ -171,7 +208,8 @@ Sent MqttTransport::unsubscribe(Subscriptions set, DeviceName name) {
   return flush(out);
 }
 
-Sent MqttTransport::get_twin(uint32_t request) {
+template <class Stream>
+Sent BasicMqttTransport<Stream>::get_twin(uint32_t request) {
   ByteWriter out{stream_.io().write_buffer};
   mqtt::PublishWriter publish{out};
   protocol::append_twin_get(publish.out(), format_request_id(request, device_).view());
@@ -181,7 +219,8 @@ Sent MqttTransport::get_twin(uint32_t request) {
   return flush(out);
 }
 
-Sent MqttTransport::report(uint32_t request, std::string_view patch) {
+template <class Stream>
+Sent BasicMqttTransport<Stream>::report(uint32_t request, std::string_view patch) {
   ByteWriter out{stream_.io().write_buffer};
   mqtt::PublishWriter publish{out};
   protocol::append_reported_patch(publish.out(), format_request_id(request, device_).view());
@@ -191,7 +230,8 @@ Sent MqttTransport::report(uint32_t request, std::string_view patch) {
   return flush(out);
 }
 
-Sent MqttTransport::send_telemetry(const Telemetry& telemetry, uint16_t& message) {
+template <class Stream>
+Sent BasicMqttTransport<Stream>::send_telemetry(const Telemetry& telemetry, uint16_t& message) {
   if (!session_.connected()) return Sent::offline;
   if (stream_.send_pending()) return Sent::would_block;
   message = session_.acquire_packet_id();
@@ -208,7 +248,8 @@ Sent MqttTransport::send_telemetry(const Telemetry& telemetry, uint16_t& message
   return flush(out);
 }
 
-Sent MqttTransport::send_method_response(std::string_view rid, int status, std::string_view payload) {
+template <class Stream>
+Sent BasicMqttTransport<Stream>::send_method_response(std::string_view rid, int status, std::string_view payload) {
   if (!session_.connected()) return Sent::offline;
   ByteWriter out{stream_.io().write_buffer};
   mqtt::PublishWriter publish{out};
@@ -219,7 +260,8 @@ Sent MqttTransport::send_method_response(std::string_view rid, int status, std::
   return flush(out);
 }
 
-void MqttTransport::disconnect() {
+template <class Stream>
+void BasicMqttTransport<Stream>::disconnect() {
   if (session_.connected()) {
     char bytes[4];
     ByteWriter out{bytes};
@@ -229,12 +271,14 @@ void MqttTransport::disconnect() {
   session_.reset();
 }
 
-void MqttTransport::abort() {
+template <class Stream>
+void BasicMqttTransport<Stream>::abort() {
   stream_.close(true);
   session_.reset();
 }
 
-void MqttTransport::on_time(MonoTime now) {
+template <class Stream>
+void BasicMqttTransport<Stream>::on_time(MonoTime now) {
   char bytes[4];
   ByteWriter out{bytes};
   switch (session_.on_time(now, out)) {
@@ -242,8 +286,7 @@ void MqttTransport::on_time(MonoTime now) {
       flush(out);
       return;
     case mqtt::TimeAction::connack_missing:
-      stream_.close();
-      events_.on_connect_refused(device_, ConnectRefusal::closed);
+      refuse(ConnectRefusal::closed, "the hub did not answer CONNECT in time");
       return;
     case mqtt::TimeAction::pingresp_missing:
       fail(DisconnectReason::keep_alive);
@@ -254,14 +297,14 @@ void MqttTransport::on_time(MonoTime now) {
   }
 }
 
-size_t MqttTransport::on_stream_bytes(std::string_view bytes) {
-  MqttTransportHandler handler{*this};
+template <class Stream>
+size_t BasicMqttTransport<Stream>::on_stream_bytes(std::string_view bytes) {
+  Handler handler{*this};
   const bool connecting = session_.state() == mqtt::SessionState::connecting;
   const auto result = session_.feed(bytes, handler, clock_.mono());
   if (result.error != mqtt::DecodeError::none) {
     if (connecting && !handler.answered) {
-      stream_.close();
-      events_.on_connect_refused(device_, ConnectRefusal::protocol);
+      refuse(ConnectRefusal::protocol, "the answer to CONNECT is not MQTT 3.1.1");
     } else {
       fail(DisconnectReason::protocol);
     }
@@ -269,25 +312,34 @@ size_t MqttTransport::on_stream_bytes(std::string_view bytes) {
   return result.consumed;
 }
 
-void MqttTransport::on_stream_ended(net::StreamEnd end) {
+template <class Stream>
+void BasicMqttTransport<Stream>::on_stream_ended(net::StreamEnd end) {
   const bool was_connected = session_.connected();
   session_.reset();
-  if (!was_connected) {
-    events_.on_connect_refused(
-        device_, end == net::StreamEnd::connect_failed ? ConnectRefusal::unreachable : ConnectRefusal::closed);
-    return;
+  if (was_connected) {
+    events_.on_disconnected(device_, reason_of(end));
+  } else {
+    events_.on_connect_refused(device_, refusal_of(end));
   }
-  events_.on_disconnected(device_,
-                          end == net::StreamEnd::peer_closed ? DisconnectReason::hub_closed : DisconnectReason::io);
 }
 
-void MqttTransport::fail(DisconnectReason reason) {
+template <class Stream>
+void BasicMqttTransport<Stream>::refuse(ConnectRefusal refusal, std::string_view text) {
+  stream_.close();
+  session_.reset();
+  stream_.io().error_text = text;
+  events_.on_connect_refused(device_, refusal);
+}
+
+template <class Stream>
+void BasicMqttTransport<Stream>::fail(DisconnectReason reason) {
   stream_.close(true);
   session_.reset();
   events_.on_disconnected(device_, reason);
 }
 
-Sent MqttTransport::flush(const ByteWriter& out) {
+template <class Stream>
+Sent BasicMqttTransport<Stream>::flush(const ByteWriter& out) {
   switch (stream_.send(out.view())) {
     case net::SendResult::sent:
       return Sent::ok;
@@ -297,6 +349,26 @@ Sent MqttTransport::flush(const ByteWriter& out) {
       return Sent::offline;
   }
   return Sent::offline;
+}
+
+template class BasicMqttTransport<net::TcpStream>;
+template class BasicMqttTransport<net::TlsStream>;
+template class BasicMqttTransport<net::WsStream<net::TcpStream>>;
+template class BasicMqttTransport<net::WsStream<net::TlsStream>>;
+
+std::unique_ptr<DeviceTransport> make_mqtt_transport(MqttCarrier carrier, net::ShardIo& io, const Clock& clock,
+                                                     TransportEvents& events, LocalDevice device) {
+  switch (carrier) {
+    case MqttCarrier::tcp:
+      return std::make_unique<MqttTransport>(io, clock, events, device);
+    case MqttCarrier::tls:
+      return std::make_unique<MqttTlsTransport>(io, clock, events, device);
+    case MqttCarrier::ws:
+      return std::make_unique<MqttWsTransport>(io, clock, events, device);
+    case MqttCarrier::wss:
+      return std::make_unique<MqttWssTransport>(io, clock, events, device);
+  }
+  return nullptr;
 }
 
 }  // namespace twinstorm::transport
