@@ -12,6 +12,7 @@
 #include "sim/transport/mqtt/request_id.hpp"
 #include "tests/integration/hub/raw_clients.hpp"
 #include "tests/support/process.hpp"
+#include "tests/support/tls_pair.hpp"
 
 namespace twinstorm {
 namespace {
@@ -133,16 +134,25 @@ TEST_F(PahoDevice, IsTakenOverByANewerConnectionOfTheSameDevice) {
 // --- Our device link on somebody else's broker
 // ------------------------------------------------------------------------
 
+/// A broker on loopback, for one of the carriers of our link.
 struct Mosquitto {
   testing::TemporaryFolder folder;
   uint16_t port = 0;
+  std::string authority_pem;
   std::unique_ptr<testing::Process> process;
 
-  Mosquitto() {
+  explicit Mosquitto(transport::MqttCarrier carrier) {
+    using transport::MqttCarrier;
+    std::string settings = "allow_anonymous true\npersistence false\nuser root\n";
+    const bool websocket = carrier == MqttCarrier::ws || carrier == MqttCarrier::wss;
+    if (websocket) settings += "protocol websockets\n";
+    if (carrier == MqttCarrier::tls || carrier == MqttCarrier::wss) settings += make_certificates();
     for (uint16_t candidate = 21883; candidate < 21983 && port == 0; ++candidate) {
       const auto config = folder.path() / "mosquitto.conf";
-      testing::write_file(
-          config, "listener " + std::to_string(candidate) + " 127.0.0.1\nallow_anonymous true\npersistence false\n");
+      // Mosquitto 2.0.11 does not start with WebSocket listeners alone: a plain one stands beside.
+      const std::string beside =
+          websocket ? "listener " + std::to_string(candidate + 100) + " 127.0.0.1\nallow_anonymous true\n" : "";
+      testing::write_file(config, beside + "listener " + std::to_string(candidate) + " 127.0.0.1\n" + settings);
       process =
           std::make_unique<testing::Process>(std::vector<std::string>{"/usr/sbin/mosquitto", "-c", config.string()});
       for (int i = 0; i < 100 && port == 0 && process->err().find("Error") == std::string::npos; ++i) {
@@ -151,6 +161,19 @@ struct Mosquitto {
         std::this_thread::sleep_for(milliseconds{20});
       }
     }
+  }
+
+ private:
+  std::string make_certificates() {
+    const auto validity = testing::valid_today();
+    const auto authority = net::make_authority("interop CA", validity).value();
+    const auto server = net::issue_server_certificate(authority, {"localhost", "127.0.0.1"}, validity).value();
+    authority_pem = authority.certificate_pem;
+    testing::write_file(folder.path() / "ca.pem", authority.certificate_pem);
+    testing::write_file(folder.path() / "server.pem", server.certificate_pem);
+    testing::write_file(folder.path() / "server.key", server.key_pem);
+    const auto file = [&](const char* name) { return (folder.path() / name).string(); };
+    return "cafile " + file("ca.pem") + "\ncertfile " + file("server.pem") + "\nkeyfile " + file("server.key") + "\n";
   }
 };
 
@@ -184,15 +207,22 @@ class Recorder final : public transport::TransportEvents {
   uint16_t acknowledged = 0;
 };
 
+std::string other_address(transport::MqttCarrier carrier, uint16_t port) {
+  static constexpr const char* kSchemes[] = {"tcp", "ssl", "ws", "wss"};
+  return std::string{kSchemes[static_cast<size_t>(carrier)]} + "://localhost:" + std::to_string(port);
+}
 std::string rid_of(uint32_t request) { return std::string{transport::format_request_id(request, 0).view()}; }
 
-TEST(DeviceLink, SpeaksMqttThatMosquittoUnderstands) {
-  const Mosquitto broker;
+class DeviceLink : public ::testing::TestWithParam<transport::MqttCarrier> {};
+
+TEST_P(DeviceLink, SpeaksMqttThatMosquittoUnderstands) {
+  const Mosquitto broker{GetParam()};
   ASSERT_NE(broker.port, 0) << "mosquitto did not start";
   net::ShardIo io;
   const SteadyClock clock;
   Recorder seen;
-  transport::MqttTransport link{io, clock, seen, 0};
+  const auto made = transport::make_mqtt_transport(GetParam(), io, clock, seen, 0);
+  transport::DeviceTransport& link = *made;
   const auto until = [&](const auto& condition) {
     for (int i = 0; i < 500 && !condition(); ++i) {
       io.context.restart();
@@ -201,16 +231,24 @@ TEST(DeviceLink, SpeaksMqttThatMosquittoUnderstands) {
     }
     return condition();
   };
-  const transport::LinkTarget target{{boost::asio::ip::make_address("127.0.0.1"), broker.port}, "localhost"};
+  std::optional<net::TlsContext> tls;
+  if (!broker.authority_pem.empty()) tls = net::TlsContext::client({.authorities_pem = broker.authority_pem}).value();
+  const transport::LinkTarget target{.endpoint = {boost::asio::ip::make_address("127.0.0.1"), broker.port},
+                                     .host_name = "localhost",
+                                     .tls = tls ? &*tls : nullptr};
   link.connect(target, seconds{5});
   ASSERT_TRUE(until([&] { return seen.connected; }));
   link.subscribe(transport::Subscriptions::twin, {"dev1"});
   ASSERT_TRUE(until([&] { return seen.subscribed; }));
   EXPECT_TRUE(seen.granted);
 
-  ::mqtt::client other{"tcp://127.0.0.1:" + std::to_string(broker.port), "other"};
+  ::mqtt::client other{other_address(GetParam(), broker.port), "other"};
   other.start_consuming();
-  other.connect();
+  ::mqtt::ssl_options trust;
+  if (tls) trust.set_trust_store((broker.folder.path() / "ca.pem").string());
+  ::mqtt::connect_options greeting;
+  if (tls) greeting.set_ssl(trust);
+  other.connect(greeting);
   other.subscribe("$iothub/twin/GET/#", 0);
   other.subscribe("$iothub/twin/PATCH/properties/reported/#", 0);
   const auto next = [&] {
@@ -252,6 +290,15 @@ TEST(DeviceLink, SpeaksMqttThatMosquittoUnderstands) {
   link.disconnect();
   other.disconnect();
 }
+
+std::string name_of(const ::testing::TestParamInfo<transport::MqttCarrier>& instance) {
+  static constexpr const char* kNames[] = {"Tcp", "Tls", "WebSocket", "WebSocketOverTls"};
+  return kNames[static_cast<size_t>(instance.param)];
+}
+INSTANTIATE_TEST_SUITE_P(Carriers, DeviceLink,
+                         ::testing::Values(transport::MqttCarrier::tcp, transport::MqttCarrier::tls,
+                                           transport::MqttCarrier::ws, transport::MqttCarrier::wss),
+                         name_of);
 
 }  // namespace
 }  // namespace twinstorm
