@@ -16,8 +16,8 @@ constexpr std::array<std::string_view, kErrorClassCount> kErrorClasses{
     "timeout",    "backlogFull",  "deviceOffline", "deadlinePassed",     "aborted"};
 constexpr std::array<std::string_view, kConvergenceOutcomeCount> kConvergenceOutcomes{
     "applied", "superseded", "lost", "unconverged", "failed", "applyFailed"};
-constexpr std::array<std::string_view, kReconnectReasonCount> kReconnectReasons{"hubClosed", "keepAlive", "scripted",
-                                                                                "protocol",  "io",        "takeOver"};
+constexpr std::array<std::string_view, kReconnectReasonCount> kReconnectReasons{
+    "hubClosed", "keepAlive", "scripted", "protocol", "io", "takeOver", "renewal"};
 
 template <class E>
 std::string_view name_of(std::span<const std::string_view> names, E value) {

@@ -87,10 +87,11 @@ enum class ReconnectReason : uint8_t {
   protocol,    ///< the hub's bytes made no sense
   io,          ///< reset, broken pipe
   take_over,   ///< another connection used the same device id
+  renewal,     ///< the clean reconnect of a token renewal did not succeed
   kCount
 };
 inline constexpr size_t kReconnectReasonCount = static_cast<size_t>(ReconnectReason::kCount);
-/// lowerCamel: `hubClosed keepAlive scripted protocol io takeOver`.
+/// lowerCamel: `hubClosed keepAlive scripted protocol io takeOver renewal`.
 std::string_view to_string(ReconnectReason reason);
 
 }  // namespace twinstorm::metrics

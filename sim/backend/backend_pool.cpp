@@ -56,6 +56,11 @@ BackendPool::BackendPool(Config config, ServiceAccess access, net::ShardIo& io, 
   for (size_t i = 0; i < config_.backends.size(); ++i) {
     const auto& behavior = *config_.backends[i];
     HttpClient::Config client{config_.endpoint, access_.host_name(), behavior.connections, config_.operations_max};
+    if (behavior.tls) {
+      client.endpoint = config_.tls_endpoint;
+      client.tls = config_.tls;
+      client.server_name = config_.server_name;
+    }
     HttpEvents& events = *this;
     clients_.push_back(std::make_unique<HttpClient>(client, io, wheel, timer, clock, events));
     timer += config_.operations_max;
@@ -204,7 +209,8 @@ void BackendPool::on_http_failed(uint64_t tag, HttpFailure failure) {
       // of it was sent, so its fate is known.
       if (!operations_[index].was_sent) on_http_sent(tag, clock_.mono());
       return end(index, OpOutcome::timed_out, ErrorClass::timeout, false);
-    case HttpFailure::refused: {
+    case HttpFailure::refused:
+    case HttpFailure::tls: {
       // It reached the point of being sent and the hub would not have it: that is the hub's failure, not the
       // generator's.
       if (!operations_[index].was_sent) on_http_sent(tag, clock_.mono());

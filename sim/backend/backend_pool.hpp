@@ -36,6 +36,7 @@ struct BackendBehavior {
       false;  ///< `If-Match` with the ETag of the last answer for that twin; `*` before the first and after a 412
   Nanos timeout = std::chrono::seconds{10};
   uint32_t connections = 8;
+  bool tls = false;
 };
 
 /// Reference to whatever the caller follows the operation with.
@@ -61,8 +62,11 @@ class BackendPool final : private HttpEvents {
   struct Config {
     std::vector<const BackendBehavior*> backends;
     net::Endpoint endpoint;
-    uint32_t operations_max = 0;  ///< in flight or waiting per back end; beyond, arrivals are dropped
-    uint32_t devices = 0;         ///< of this shard, for last-seen ETags
+    net::Endpoint tls_endpoint{};          ///< for back ends with TLS
+    const net::TlsContext* tls = nullptr;  ///< likewise; outlives the pool
+    std::string server_name{};             ///< likewise: that the certificate must carry
+    uint32_t operations_max = 0;           ///< in flight or waiting per back end; beyond, arrivals are dropped
+    uint32_t devices = 0;                  ///< of this shard, for last-seen ETags
     uint64_t seed = 0;
   };
   static uint32_t timers_needed(const Config& config);

@@ -2,10 +2,21 @@
 
 #include <algorithm>
 
+#include "sim/net/tcp_stream.hpp"
+#include "sim/net/tls_stream.hpp"
+
 namespace twinstorm::backend {
 
-struct HttpClient::Connection final : net::StreamEvents {
-  explicit Connection(HttpClient& owner) : client{owner}, stream{owner.io_} {}
+struct HttpClient::Connection : net::StreamEvents {
+  explicit Connection(HttpClient& owner) : client{owner} {}
+  virtual ~Connection() = default;
+
+  // Of the stream below, with or without TLS.
+  virtual void dial() = 0;
+  virtual void write(std::string_view bytes) = 0;
+  virtual void close() = 0;
+  virtual bool reusable() const = 0;
+  virtual std::string_view reason() const = 0;
 
   void on_stream_connected() override {
     connected = true;
@@ -25,19 +36,29 @@ struct HttpClient::Connection final : net::StreamEvents {
       answered();
       return;
     }
-    fail(end == net::StreamEnd::connect_failed ? HttpFailure::refused : HttpFailure::disconnected);
+    client.error_text_ = reason();
+    switch (end) {
+      case net::StreamEnd::connect_failed:
+        return fail(HttpFailure::refused);
+      case net::StreamEnd::untrusted:
+      case net::StreamEnd::handshake_failed:
+        return fail(HttpFailure::tls);
+      default:
+        // Without a connection nothing was sent.
+        return fail(connected ? HttpFailure::disconnected : HttpFailure::refused);
+    }
   }
 
   void send() {
     const uint32_t current = slot;
     client.events_.on_http_sent(client.tags_[current], client.clock_.mono());
-    stream.send(client.wires_[current]);
+    write(client.wires_[current]);
   }
   void answered() {
     const uint32_t done = slot;
     slot = kNone;
     // An answer that came before the whole request was written leaves a connection nobody can use again.
-    const bool keep = parser.keep_alive() && stream.open() && !stream.send_pending();
+    const bool keep = parser.keep_alive() && reusable();
     if (!keep) drop();
     const HttpAnswer answer{parser.status(), parser.body(), &parser};
     const uint64_t tag = client.tags_[done];
@@ -61,16 +82,31 @@ struct HttpClient::Connection final : net::StreamEvents {
   }
   void drop() {
     connected = false;
-    stream.close();
+    close();
   }
   bool idle() const { return slot == kNone && !answering; }
 
   HttpClient& client;
-  net::TcpStream stream;
   http::ResponseParser parser;
   uint32_t slot = kNone;
   bool connected = false;
   bool answering = false;
+};
+
+template <class Stream>
+struct HttpClient::ConnectionOn final : Connection {
+  explicit ConnectionOn(HttpClient& owner) : Connection{owner}, stream{owner.io_} {}
+
+  void dial() override {
+    const auto& config = client.config_;
+    stream.connect({.endpoint = config.endpoint, .tls = config.tls, .server_name = config.server_name}, *this);
+  }
+  void write(std::string_view bytes) override { stream.send(bytes); }
+  void close() override { stream.close(); }
+  bool reusable() const override { return stream.open() && !stream.send_pending(); }
+  std::string_view reason() const override { return stream.error_text(); }
+
+  Stream stream;
 };
 
 HttpClient::HttpClient(Config config, net::ShardIo& io, TimerWheel& wheel, uint32_t first_timer, const Clock& clock,
@@ -110,7 +146,13 @@ void HttpClient::pump() {
         free = connection.get();
     }
     if ((free == nullptr || !free->connected) && connections_.size() < config_.connections) {
-      free = connections_.emplace_back(std::make_unique<Connection>(*this)).get();
+      std::unique_ptr<Connection> made;
+      if (config_.tls != nullptr) {
+        made = std::make_unique<ConnectionOn<net::TlsStream>>(*this);
+      } else {
+        made = std::make_unique<ConnectionOn<net::TcpStream>>(*this);
+      }
+      free = connections_.emplace_back(std::move(made)).get();
     }
     if (free == nullptr) return;
     const uint32_t slot = queue_.front();
@@ -125,7 +167,7 @@ void HttpClient::assign(Connection& connection, uint32_t slot) {
   if (connection.connected) {
     connection.send();
   } else {
-    connection.stream.connect(config_.endpoint, connection);
+    connection.dial();
   }
 }
 

@@ -16,7 +16,8 @@
 #include "sim/base/slab.hpp"
 #include "sim/base/time.hpp"
 #include "sim/base/timer_wheel.hpp"
-#include "sim/net/tcp_stream.hpp"
+#include "sim/net/shard_io.hpp"
+#include "sim/net/stream.hpp"
 #include "sim/protocol/http/http_codec.hpp"
 
 namespace twinstorm::backend {
@@ -36,6 +37,7 @@ enum class HttpFailure : uint8_t {
   protocol,      ///< the answer was not HTTP; likewise
   timed_out,     ///< no answer in time; likewise
   not_sent,      ///< waited for a free connection until its deadline
+  tls,           ///< the handshake failed or the certificate is not trusted; the request was not sent
 };
 
 class HttpEvents {
@@ -53,9 +55,11 @@ class HttpClient {
  public:
   struct Config {
     net::Endpoint endpoint;
-    std::string host;           ///< `Host` header
-    uint32_t connections = 1;   ///< at most; opened when needed
-    uint32_t requests_max = 1;  ///< waiting and in flight together
+    std::string host;                      ///< `Host` header
+    uint32_t connections = 1;              ///< at most; opened when needed
+    uint32_t requests_max = 1;             ///< waiting and in flight together
+    const net::TlsContext* tls = nullptr;  ///< set: HTTPS; outlives the client
+    std::string server_name{};             ///< with `tls`: that the certificate must carry
   };
   static uint32_t timers_needed(const Config& config) { return config.requests_max; }
 
@@ -73,11 +77,15 @@ class HttpClient {
   /// Closes every connection; open requests are forgotten without events.
   void close();
 
+  /// A sentence for people about the failure `on_http_failed` is telling; may be empty.
+  std::string_view error_text() const { return error_text_; }
   uint32_t open() const { return slots_.used(); }
   uint32_t waiting() const { return static_cast<uint32_t>(queue_.size()); }
 
  private:
   struct Connection;
+  template <class Stream>
+  struct ConnectionOn;
   struct Slot {};
   static constexpr uint32_t kNone = Slab<Slot>::kNone;
 
@@ -97,6 +105,7 @@ class HttpClient {
   std::vector<uint64_t> tags_;
   std::vector<Connection*> owners_;  // null while waiting
   std::deque<uint32_t> queue_;
+  std::string error_text_;
 };
 
 }  // namespace twinstorm::backend

@@ -24,14 +24,20 @@ std::string Authority::device_key(std::string_view device_id) const {
 }
 
 void Authority::append_token(std::string& out, std::string_view device_id, WallTime now) const {
-  append_token(out, device_id, bytes_of(protocol::derive_device_key(group_key_, device_id)), now);
+  append_token(out, device_id, {}, now, token_lifetime_);
 }
 
 void Authority::append_token(std::string& out, std::string_view device_id, std::string_view key, WallTime now) const {
+  append_token(out, device_id, key, now, token_lifetime_);
+}
+
+void Authority::append_token(std::string& out, std::string_view device_id, std::string_view key, WallTime now,
+                             Nanos lifetime) const {
   std::string resource = host_name_;
   resource += "/devices/";
   resource += device_id;
-  out += protocol::make_sas_token(resource, key, unix_seconds(now + token_lifetime_));
+  const auto derived = key.empty() ? protocol::derive_device_key(group_key_, device_id) : protocol::Sha256Digest{};
+  out += protocol::make_sas_token(resource, key.empty() ? bytes_of(derived) : key, unix_seconds(now + lifetime));
 }
 
 }  // namespace twinstorm::device

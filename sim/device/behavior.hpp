@@ -12,6 +12,7 @@
 #include "sim/base/rng.hpp"
 #include "sim/base/time.hpp"
 #include "sim/protocol/sas.hpp"
+#include "sim/transport/device_transport.hpp"
 
 namespace twinstorm::device {
 
@@ -51,19 +52,38 @@ struct KnownIdentity {
   std::string key;  ///< decoded bytes
 };
 
+/// How long SAS tokens live, and how long before their end a device replaces its own.
+struct TokenBehavior {
+  Nanos lifetime = std::chrono::hours{1};
+  Nanos renew_before = std::chrono::minutes{15};
+  double jitter = 0;  ///< each renewal comes up to this share of its age early
+};
+
+/// X.509 client certificates of a fleet: one private key for all, one certificate each.
+struct FleetCertificates {
+  std::string key_pem;
+  std::vector<std::string> certificate_pem;  ///< by index in the fleet; empty: the fleet uses tokens
+  bool empty() const { return certificate_pem.empty(); }
+};
+
 struct FleetBehavior {
   std::string name;
   uint32_t first = 0;  ///< index in the run of the fleet's first device
   uint32_t count = 0;
   std::function<void(std::string& out, uint32_t index_in_fleet)> append_device_id;
   std::vector<KnownIdentity> identities;  ///< by index in the fleet; empty: keys come from the Authority
+  FleetCertificates certificates;
+  TokenBehavior token;  ///< without certificates
+  transport::Subscriptions subscriptions = transport::Subscriptions::twin;
+  bool websocket = false;  ///< MQTT over WebSocket; over TLS when the fleet's target has a TLS context
   std::vector<Listener> listeners;
   Renderer reported;  ///< empty: nothing; what a device reports when it is first online and when a report is due
   TelemetryBehavior telemetry;
   RetryPolicy retry;
-  Nanos keep_alive = std::chrono::seconds{240};
+  Nanos keep_alive = std::chrono::seconds{180};
   Nanos timeout = std::chrono::seconds{10};  ///< of every operation of a device
-  metrics::StreamIndex connect_stream = 0, get_twin_stream = 0, report_stream = 0, telemetry_stream = 0;
+  metrics::StreamIndex connect_stream = 0, get_twin_stream = 0, report_stream = 0, telemetry_stream = 0,
+                       renew_stream = 0;
 };
 
 /// Makes the credentials of any device from one secret: its key is derived from the run's key and its id, so nothing is
@@ -79,6 +99,9 @@ class Authority {
   void append_token(std::string& out, std::string_view device_id, WallTime now) const;
   /// For a device with a key of its own (decoded bytes).
   void append_token(std::string& out, std::string_view device_id, std::string_view key, WallTime now) const;
+  /// Valid for `lifetime`; `key` (decoded bytes) empty: the derived one.
+  void append_token(std::string& out, std::string_view device_id, std::string_view key, WallTime now,
+                    Nanos lifetime) const;
   const std::string& host_name() const { return host_name_; }
   Nanos token_lifetime() const { return token_lifetime_; }
 

@@ -1,6 +1,7 @@
 #include "sim/device/device_pool.hpp"
 
 #include <algorithm>
+#include <tuple>
 
 #include "sim/protocol/json_scanner.hpp"
 #include "sim/protocol/topics.hpp"
@@ -119,10 +120,12 @@ DevicePool::DevicePool(Config config, net::ShardIo& io, TimerWheel& wheel, uint3
       telemetry_timers_{life_timers_ + static_cast<uint32_t>(config_.devices.size())},
       request_timers_{telemetry_timers_ + static_cast<uint32_t>(config_.devices.size())},
       task_timers_{request_timers_ + config_.requests_max},
+      origin_{clock.mono()},
       hot_(config_.devices.size()),
       requests_(config_.requests_max),
       tasks_(config_.tasks_max) {
   TS_ASSERT(config_.requests_max <= kRequestIndexMask);
+  TS_ASSERT(config_.targets.size() == config_.fleets.size());
   uint32_t largest_payload = 0;
   for (const auto* each : config_.fleets) largest_payload = std::max(largest_payload, each->telemetry.size);
   telemetry_body_.assign(largest_payload, 'x');
@@ -174,8 +177,10 @@ void DevicePool::start_connect(LocalDevice device, metrics::PhaseIndex phase, Mo
   const auto& behavior = fleet(device);
   if (hot.link == nullptr) {
     transport::TransportEvents& events = *this;
+    const bool tls = config_.targets[hot.fleet].tls != nullptr;
     hot.link = config_.make_link ? config_.make_link(device, events)
-                                 : std::make_unique<transport::MqttTransport>(io_, clock_, events, device);
+                                 : transport::make_mqtt_transport(transport::carrier(behavior.websocket, tls), io_,
+                                                                  clock_, events, device);
   }
   const MonoTime now = clock_.mono();
   hot.connect_due = due;
@@ -183,44 +188,53 @@ void DevicePool::start_connect(LocalDevice device, metrics::PhaseIndex phase, Mo
   hot.connect_phase = static_cast<uint16_t>(phase);
   hot.connect_counted = true;
   recorder_.schedule_lag(phase, now - due);
-  recorder_.sent(behavior.connect_stream, phase);
+  recorder_.sent(connect_stream(device), phase);
   set_state(device, DeviceState::connecting);
   wheel_.arm(life_timers_ + device, now + behavior.timeout);
-  hot.link->connect(config_.target, behavior.timeout);
+  hot.link->connect(config_.targets[hot.fleet], behavior.timeout);
 }
 
 void DevicePool::identify(LocalDevice device, transport::Identity& identity) {
   append_device_id(device, identity.client_id);
-  identity.user_name = protocol::format_mqtt_user_name({.host_name = config_.target.host_name,
+  const auto& behavior = fleet(device);
+  identity.user_name = protocol::format_mqtt_user_name({.host_name = config_.targets[hot_[device].fleet].host_name,
                                                         .device_id = identity.client_id,
                                                         .module_id = {},
                                                         .api_version = std::string{protocol::kApiVersion},
                                                         .model_id = {},
-                                                        .device_client_type = "twinstorm"});
-  const auto& known = fleet(device).identities;
-  if (known.empty()) {
-    config_.authority->append_token(identity.password, identity.client_id, clock_.wall());
-  } else {
-    config_.authority->append_token(identity.password, identity.client_id, known[index_in_fleet(device)].key,
-                                    clock_.wall());
-  }
-  identity.keep_alive_seconds = static_cast<uint16_t>(fleet(device).keep_alive / std::chrono::seconds{1});
+                                                        .device_client_type = config_.client_type});
+  identity.keep_alive_seconds = static_cast<uint16_t>(behavior.keep_alive / std::chrono::seconds{1});
+  if (!renews(device)) return;  // the certificate says it all
+  const auto& known = behavior.identities;
+  config_.authority->append_token(identity.password, identity.client_id,
+                                  known.empty() ? std::string_view{} : known[index_in_fleet(device)].key, clock_.wall(),
+                                  behavior.token.lifetime);
+  plan_renewal(device);
 }
 
-void DevicePool::on_connected(LocalDevice device, bool /*session_present*/) {
+const net::CertifiedKey* DevicePool::client_certificate(LocalDevice device) {
+  const auto& certificates = fleet(device).certificates;
+  if (certificates.empty()) return nullptr;
+  shown_certificate_.certificate_pem = certificates.certificate_pem[index_in_fleet(device)];
+  shown_certificate_.key_pem = certificates.key_pem;
+  return &shown_certificate_;
+}
+
+void DevicePool::on_connected(LocalDevice device, bool session_present) {
   auto& hot = hot_[device];
   const MonoTime now = clock_.mono();
   const Nanos intended = now - hot.connect_due;
-  recorder_.acknowledged(fleet(device).connect_stream, hot.connect_phase, intended,
+  recorder_.acknowledged(connect_stream(device), hot.connect_phase, intended,
                          intended - std::chrono::microseconds{hot.connect_sent_us});
   hot.connect_counted = false;
   hot.seen_while_fetching = 0;
   hot.refetches = 0;
+  if (hot.renewing && session_present) return renewed(device);
   set_state(device, DeviceState::subscribing);
   wheel_.arm(life_timers_ + device, now + fleet(device).timeout);
   id_scratch_.clear();
   append_device_id(device, id_scratch_);
-  hot.link->subscribe(transport::Subscriptions::twin, {id_scratch_});
+  hot.link->subscribe(fleet(device).subscriptions, {id_scratch_});
 }
 
 void DevicePool::connect_ended(LocalDevice device, ErrorClass error) {
@@ -229,14 +243,15 @@ void DevicePool::connect_ended(LocalDevice device, ErrorClass error) {
   hot.connect_counted = false;
   const Nanos elapsed = clock_.mono() - hot.connect_due;
   if (error == ErrorClass::timeout) {
-    recorder_.timed_out(fleet(device).connect_stream, hot.connect_phase, elapsed);
+    recorder_.timed_out(connect_stream(device), hot.connect_phase, elapsed);
   } else {
-    recorder_.failed(fleet(device).connect_stream, hot.connect_phase, error, elapsed);
+    recorder_.failed(connect_stream(device), hot.connect_phase, error, elapsed);
   }
 }
 
 void DevicePool::on_connect_refused(LocalDevice device, ConnectRefusal refusal) {
   connect_ended(device, error_of(refusal));
+  if (hot_[device].renewing) return lost(device, ReconnectReason::renewal);
   wait_or_give_up(device);
 }
 
@@ -265,12 +280,12 @@ void DevicePool::on_subscribed(LocalDevice device, bool granted) {
   }
   set_state(device, DeviceState::fetching);
   wheel_.cancel(life_timers_ + device);
-  fetch(device, clock_.mono());
+  fetch(device, RequestKind::fetch);
 }
 
-void DevicePool::fetch(LocalDevice device, MonoTime due) {
+void DevicePool::fetch(LocalDevice device, RequestKind kind) {
   recorder_.asked(fleet(device).get_twin_stream, phase_);
-  const uint32_t request = new_request(device, RequestKind::fetch, fleet(device).get_twin_stream, phase_, due, false);
+  const uint32_t request = new_request(device, kind, fleet(device).get_twin_stream, phase_, clock_.mono(), false);
   if (request != kNone) send_request(request, {});
   if (request == kNone || !requests_.taken(request)) {
     hot_[device].link->abort();
@@ -291,14 +306,16 @@ void DevicePool::fetched(LocalDevice device, std::string_view twin) {
   if (hot.seen_while_fetching > version && hot.refetches < kRefetchMax) {
     // The answer is older than a notification that overtook it: ask again.
     ++hot.refetches;
-    fetch(device, clock_.mono());
+    fetch(device, RequestKind::fetch);
     return;
   }
   observer_.on_fetched(device, version, version < hot.desired_version);
   hot.desired_version = version;
   hot.attempts = 0;
+  hot.renewing = false;
   set_state(device, DeviceState::online);
   arm_life_timer(device);
+  send_waiting(device);
   if (version > hot.applied_version || hot.needs_sync) {
     hot.needs_sync = false;
     if (!start_tasks(device, version, *desired, true)) {
@@ -337,6 +354,7 @@ void DevicePool::cut(LocalDevice device) {
 
 void DevicePool::lost(LocalDevice device, ReconnectReason reason) {
   forget_work(device, ErrorClass::disconnected);
+  hot_[device].renew_due = hot_[device].renewing = false;
   recorder_.reconnected(reason);
   wait_or_give_up(device);
 }
@@ -346,7 +364,13 @@ void DevicePool::forget_work(LocalDevice device, ErrorClass error) {
   // Simulated work first: a report that fails below must not find its task any more.
   if (hot.tasks != kNone) hot.needs_sync = true;
   while (hot.tasks != kNone) remove_task(hot.tasks);
-  while (hot.requests != kNone) end_request(hot.requests, OpOutcome::failed, error);
+  while (hot.requests != kNone) {
+    if (requests_[hot.requests].waiting) {
+      drop_request(hot.requests, ErrorClass::device_offline);
+    } else {
+      end_request(hot.requests, OpOutcome::failed, error);
+    }
+  }
 }
 
 void DevicePool::disconnect_all() {
@@ -357,6 +381,11 @@ void DevicePool::disconnect_all() {
     while (hot.tasks != kNone) remove_task(hot.tasks);
     while (hot.requests != kNone) {
       const auto& request = requests_[hot.requests];
+      if (request.waiting) {
+        recorder_.dropped(request.stream, request.phase, ErrorClass::aborted);
+        unlink_request(hot.requests);
+        continue;
+      }
       if (request.body != nullptr) observer_.on_report_unknown(device, *request.body);
       unlink_request(hot.requests);
     }
@@ -370,7 +399,8 @@ void DevicePool::disconnect_all() {
 // --- Timers ---------------------------------------------------------------------------------------------------------
 
 void DevicePool::arm_life_timer(LocalDevice device) {
-  const MonoTime at = hot_[device].link->next_deadline();
+  MonoTime at = hot_[device].link->next_deadline();
+  if (renews(device) && !hot_[device].renew_due && !stopping_) at = std::min(at, renew_at(device));
   if (at == MonoTime::max()) {
     wheel_.cancel(life_timers_ + device);
   } else {
@@ -394,8 +424,9 @@ void DevicePool::on_timer(uint32_t timer) {
     const uint32_t request = timer - request_timers_;
     const auto kind = requests_[request].kind;
     const LocalDevice device = requests_[request].device;
+    if (requests_[request].waiting) return drop_request(request, ErrorClass::deadline_passed);
     end_request(request, OpOutcome::timed_out, ErrorClass::timeout);
-    if (kind == RequestKind::fetch) {
+    if (vital(kind)) {
       hot_[device].link->abort();
       lost(device, ReconnectReason::protocol);
     }
@@ -403,7 +434,7 @@ void DevicePool::on_timer(uint32_t timer) {
     const LocalDevice device = timer - telemetry_timers_;
     if (stopping_) return;
     arm_telemetry(device, now);
-    if (online(device)) {
+    if (online(device) || hot_[device].renewing) {
       recorder_.asked(fleet(device).telemetry_stream, phase_);
       start_telemetry(device, phase_, now, false);
     }
@@ -421,6 +452,7 @@ void DevicePool::on_timer(uint32_t timer) {
       case DeviceState::connecting:
         hot_[device].link->abort();
         connect_ended(device, ErrorClass::timeout);
+        if (hot_[device].renewing) return lost(device, ReconnectReason::renewal);
         wait_or_give_up(device);
         return;
       case DeviceState::subscribing:
@@ -428,7 +460,9 @@ void DevicePool::on_timer(uint32_t timer) {
         lost(device, ReconnectReason::protocol);
         return;
       case DeviceState::online:
-        hot_[device].link->on_time(now);
+        if (renews(device) && !stopping_ && now >= renew_at(device)) hot_[device].renew_due = true;
+        if (hot_[device].renew_due && !anything_in_flight(device)) return renew(device);
+        if (now >= hot_[device].link->next_deadline()) hot_[device].link->on_time(now);
         if (hot_[device].state == DeviceState::online) arm_life_timer(device);
         return;
       case DeviceState::fetching:
@@ -465,11 +499,22 @@ void DevicePool::send_request(uint32_t index, std::string_view body) {
   auto& request = requests_[index];
   const LocalDevice device = request.device;
   auto& hot = hot_[device];
+  if ((hot.renew_due || hot.renewing) && !vital(request.kind)) {
+    request.waiting = true;
+    ++waiting_;
+    if (request.kind == RequestKind::report || request.kind == RequestKind::task_report) {
+      request.body = io_.blocks.take();
+      request.body->assign(body);
+    }
+    wheel_.arm(request_timers_ + index, clock_.mono() + fleet(device).timeout);
+    return;
+  }
   request.sent = clock_.mono();
   Sent sent = Sent::offline;
   switch (request.kind) {
     case RequestKind::get_twin:
     case RequestKind::fetch:
+    case RequestKind::gap:
       sent = hot.link->get_twin(request.id);
       break;
     case RequestKind::report:
@@ -513,7 +558,11 @@ void DevicePool::unlink_request(uint32_t index) {
   *link = request.next;
   wheel_.cancel(request_timers_ + index);
   io_.blocks.give_back(std::move(request.body));
+  if (request.waiting) --waiting_;
+  const LocalDevice device = request.device;
   requests_.release(index);
+  // Not here and now: the caller is in the middle of what ended.
+  if (hot_[device].renew_due && !anything_in_flight(device)) wheel_.arm(life_timers_ + device, clock_.mono());
 }
 
 void DevicePool::drop_offline(metrics::StreamIndex stream, metrics::PhaseIndex phase, bool scheduled) {
@@ -529,7 +578,8 @@ void DevicePool::drop_request(uint32_t index, ErrorClass error) {
   const metrics::PhaseIndex phase = requests_[index].phase;
   recorder_.dropped(stream, phase, error);
   unlink_request(index);
-  if (kind == RequestKind::task_report) abandon_task(task);
+  // Losing the connection ended the task already.
+  if (kind == RequestKind::task_report && tasks_.taken(task)) abandon_task(task);
   ended(stream, phase, scheduled);
 }
 
@@ -570,7 +620,7 @@ void DevicePool::end_request(uint32_t index, OpOutcome outcome, ErrorClass error
 
 void DevicePool::get_twin(LocalDevice device, metrics::PhaseIndex phase, MonoTime due) {
   const auto stream = fleet(device).get_twin_stream;
-  if (!online(device)) return drop_offline(stream, phase, true);
+  if (!online(device) && !hot_[device].renewing) return drop_offline(stream, phase, true);
   const uint32_t request = new_request(device, RequestKind::get_twin, stream, phase, due, true);
   if (request != kNone) send_request(request, {});
 }
@@ -581,7 +631,7 @@ void DevicePool::report(LocalDevice device, metrics::PhaseIndex phase, MonoTime 
 
 void DevicePool::start_report(LocalDevice device, metrics::PhaseIndex phase, MonoTime due, uint64_t n, bool scheduled) {
   const auto stream = fleet(device).report_stream;
-  if (!online(device)) return drop_offline(stream, phase, scheduled);
+  if (!online(device) && !hot_[device].renewing) return drop_offline(stream, phase, scheduled);
   const uint32_t request = new_request(device, RequestKind::report, stream, phase, due, scheduled);
   if (request == kNone) return;
   scratch_.clear();
@@ -604,7 +654,7 @@ void DevicePool::send_telemetry(LocalDevice device, metrics::PhaseIndex phase, M
 
 void DevicePool::start_telemetry(LocalDevice device, metrics::PhaseIndex phase, MonoTime due, bool scheduled) {
   const auto stream = fleet(device).telemetry_stream;
-  if (!online(device)) return drop_offline(stream, phase, scheduled);
+  if (!online(device) && !hot_[device].renewing) return drop_offline(stream, phase, scheduled);
   const uint32_t request = new_request(device, RequestKind::telemetry, stream, phase, due, scheduled);
   if (request != kNone) {
     send_request(request, std::string_view{telemetry_body_}.substr(0, fleet(device).telemetry.size));
@@ -626,7 +676,7 @@ void DevicePool::on_twin_response(LocalDevice device, const transport::TwinRespo
   const auto kind = request.kind;
   if (!ok) {
     end_request(index, OpOutcome::failed, error_of(response));
-    if (kind == RequestKind::fetch) {
+    if (vital(kind)) {
       hot_[device].link->abort();
       lost(device, ReconnectReason::protocol);
     }
@@ -636,7 +686,97 @@ void DevicePool::on_twin_response(LocalDevice device, const transport::TwinRespo
   const uint32_t task = request.task;
   end_request(index, OpOutcome::acknowledged, ErrorClass::kCount);
   if (kind == RequestKind::fetch) fetched(device, response.body);
+  if (kind == RequestKind::gap) gap_closed(device, response.body);
   if (kind == RequestKind::task_report) task_done(task);
+}
+
+void DevicePool::on_method(LocalDevice device, std::string_view, std::string_view rid, std::string_view payload) {
+  if (hot_[device].link->send_method_response(rid, 200, payload) == Sent::ok) recorder_.method_answered();
+}
+
+void DevicePool::on_message(LocalDevice, std::string_view, std::string_view) { recorder_.message_received(); }
+
+// --- Token renewal --------------------------------------------------------------------------------------------------
+
+MonoTime DevicePool::renew_at(LocalDevice device) const {
+  return origin_ + std::chrono::milliseconds{hot_[device].renew_ms};
+}
+
+void DevicePool::plan_renewal(LocalDevice device) {
+  const auto& token = fleet(device).token;
+  const auto now = static_cast<uint32_t>((clock_.mono() - origin_) / std::chrono::milliseconds{1});
+  // A stream of its own: the values that a device reports do not depend on how long its tokens live.
+  Rng rng{config_.seed, "renewal", uint64_t{index(device)} << 32 | now};
+  const Nanos age = from_seconds(to_seconds(token.lifetime - token.renew_before) * (1 - token.jitter * rng.uniform()));
+  hot_[device].renew_ms = now + static_cast<uint32_t>(age / std::chrono::milliseconds{1});
+}
+
+bool DevicePool::anything_in_flight(LocalDevice device) const {
+  for (uint32_t index = hot_[device].requests; index != kNone; index = requests_[index].next) {
+    if (!requests_[index].waiting) return true;
+  }
+  return false;
+}
+
+void DevicePool::renew(LocalDevice device) {
+  auto& hot = hot_[device];
+  hot.renew_due = false;
+  hot.renewing = true;
+  recorder_.asked(fleet(device).renew_stream, phase_);
+  hot.link->disconnect();
+  start_connect(device, phase_, clock_.mono());
+}
+
+void DevicePool::renewed(LocalDevice device) {
+  auto& hot = hot_[device];
+  hot.renewing = false;
+  set_state(device, DeviceState::online);
+  arm_life_timer(device);
+  // Notifications arrive again from here on; the read shows what was changed while nobody listened.
+  hot.seen_while_fetching = hot.desired_version;
+  fetch(device, RequestKind::gap);
+  if (hot.state == DeviceState::online) send_waiting(device);
+}
+
+void DevicePool::gap_closed(LocalDevice device, std::string_view twin) {
+  auto& hot = hot_[device];
+  const auto desired = protocol::find_member(twin, "desired");
+  const auto version64 = desired ? protocol::find_integer(*desired, "$version") : std::nullopt;
+  if (!version64) {
+    hot.link->abort();
+    lost(device, ReconnectReason::protocol);
+    return;
+  }
+  const auto version = static_cast<uint32_t>(*version64);
+  observer_.on_fetched(device, version, version < hot.seen_while_fetching);
+  if (version <= hot.desired_version) return;
+  hot.desired_version = version;
+  if (!start_tasks(device, version, *desired, true)) {
+    hot.applied_version = version;
+    observer_.on_synced(device, version, clock_.mono());
+  }
+}
+
+void DevicePool::send_waiting(LocalDevice device) {
+  auto& list = waiting_scratch_;
+  list.clear();
+  for (uint32_t index = hot_[device].requests; index != kNone; index = requests_[index].next) {
+    if (requests_[index].waiting) list.push_back(index);
+  }
+  for (auto index = list.rbegin(); index != list.rend(); ++index) {  // the oldest first
+    auto& request = requests_[*index];
+    request.waiting = false;
+    --waiting_;
+    auto body = std::move(request.body);
+    if (request.kind == RequestKind::task_report && !tasks_[request.task].sync) {
+      observer_.on_report_sent(device, tasks_[request.task].version, clock_.mono());
+    }
+    const std::string_view telemetry = std::string_view{telemetry_body_}.substr(0, fleet(device).telemetry.size);
+    send_request(*index, request.kind == RequestKind::telemetry ? telemetry
+                         : body != nullptr                      ? std::string_view{*body}
+                                                                : std::string_view{});
+    io_.blocks.give_back(std::move(body));
+  }
 }
 
 // --- Desired properties ---------------------------------------------------------------------------------------------
@@ -664,7 +804,7 @@ bool DevicePool::start_tasks(LocalDevice device, uint32_t version, std::string_v
   const MonoTime now = clock_.mono();
   Rng rng = take_rng(device);
   const uint32_t before = hot.tasks;
-  bool group_fails = false;
+  Fate fate = Fate::good;
   for (const auto& listener : behavior.listeners) {
     scratch_.clear();
     if (listener.path.empty()) {
@@ -680,7 +820,7 @@ bool DevicePool::start_tasks(LocalDevice device, uint32_t version, std::string_v
       recorder_.asked(behavior.report_stream, phase_);
       recorder_.dropped(behavior.report_stream, phase_, ErrorClass::backlog_full);
       hot.needs_sync = true;
-      group_fails = true;
+      fate = Fate::abandoned;
       continue;
     }
     auto& task = tasks_[index];
@@ -691,7 +831,6 @@ bool DevicePool::start_tasks(LocalDevice device, uint32_t version, std::string_v
     // Simulated work ends on a tick of the wheel: what the wheel rounds up is the device's time, not the hub's.
     task.due = listener.delay ? wheel_.round_up(now + listener.delay(rng)) : now;
     task.fails = rng.chance(listener.failure);
-    group_fails |= task.fails;
     if (listener.report != Listener::Report::none) {
       task.body = io_.blocks.take();
       if (listener.report == Listener::Report::echo) {
@@ -704,9 +843,9 @@ bool DevicePool::start_tasks(LocalDevice device, uint32_t version, std::string_v
     hot.tasks = index;
   }
   keep_rng(device, rng);
-  if (hot.tasks == before) return group_fails;
+  if (hot.tasks == before) return fate != Fate::good;
   for (uint32_t index = hot.tasks; index != before; index = tasks_[index].next) {
-    tasks_[index].group_fails = group_fails;
+    tasks_[index].fate = fate;
     // Work without delay would be done in the next tick at the latest; doing it below keeps it out of the numbers.
     if (tasks_[index].due > now) wheel_.arm(task_timers_ + index, tasks_[index].due);
   }
@@ -723,7 +862,9 @@ void DevicePool::run_task(uint32_t index) {
   const LocalDevice device = task.device;
   const auto& behavior = fleet(device);
   if (task.fails) {
+    const auto [version, sync, fate] = std::tuple{task.version, task.sync, worse(task.fate, Fate::failed)};
     remove_task(index);
+    group_ended(device, version, sync, fate);
     return;
   }
   if (task.body == nullptr) {
@@ -747,16 +888,30 @@ void DevicePool::run_task(uint32_t index) {
 
 void DevicePool::task_done(uint32_t index) {
   if (!tasks_.taken(index)) return;
-  const Task& task = tasks_[index];
-  const LocalDevice device = task.device;
-  const uint32_t version = task.version;
-  const bool sync = task.sync, fails = task.group_fails;
+  const LocalDevice device = tasks_[index].device;
+  const auto [version, sync, fate] = std::tuple{tasks_[index].version, tasks_[index].sync, tasks_[index].fate};
   remove_task(index);
-  for (uint32_t other = hot_[device].tasks; other != kNone; other = tasks_[other].next) {
-    if (tasks_[other].version == version && tasks_[other].sync == sync) return;
-  }
-  if (fails) return;
+  group_ended(device, version, sync, fate);
+}
+
+void DevicePool::abandon_task(uint32_t index) {
+  const LocalDevice device = tasks_[index].device;
+  const auto [version, sync] = std::pair{tasks_[index].version, tasks_[index].sync};
+  hot_[device].needs_sync = true;
+  remove_task(index);
+  group_ended(device, version, sync, Fate::abandoned);
+}
+
+void DevicePool::group_ended(LocalDevice device, uint32_t version, bool sync, Fate fate) {
   auto& hot = hot_[device];
+  bool more = false;
+  for (uint32_t other = hot.tasks; other != kNone; other = tasks_[other].next) {
+    if (tasks_[other].version != version || tasks_[other].sync != sync) continue;
+    tasks_[other].fate = worse(tasks_[other].fate, fate);
+    more = true;
+  }
+  if (more || fate == Fate::abandoned) return;
+  if (fate == Fate::failed) return observer_.on_apply_failed(device, version, sync);
   hot.applied_version = std::max(hot.applied_version, version);
   const MonoTime now = clock_.mono();
   if (sync) {
@@ -764,15 +919,6 @@ void DevicePool::task_done(uint32_t index) {
   } else {
     observer_.on_converged(device, version, now);
   }
-}
-
-void DevicePool::abandon_task(uint32_t index) {
-  const Task& task = tasks_[index];
-  hot_[task.device].needs_sync = true;
-  for (uint32_t other = hot_[task.device].tasks; other != kNone; other = tasks_[other].next) {
-    if (tasks_[other].version == task.version && tasks_[other].sync == task.sync) tasks_[other].group_fails = true;
-  }
-  remove_task(index);
 }
 
 void DevicePool::remove_task(uint32_t index) {

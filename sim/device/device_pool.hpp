@@ -8,6 +8,10 @@
 //      ^                       |                        |                       |               |
 //      +--- waiting <----------+------------------------+-----------------------+---------------+   (backoff)
 //
+// A device with a SAS token replaces it before its end as the official SDK does: DISCONNECT, a new connection with a
+// new token, no SUBSCRIBE when the hub kept the session. It waits until nothing of its own is in flight; what becomes
+// due meanwhile waits and leaves when the device is back (docs/decisions.md).
+//
 // Connecting follows the documented order: subscribe, then GET, then ignore notifications not newer than the version
 // fetched. If that version is newer than what the device had reported, it applies and reports the whole state (a sync).
 #pragma once
@@ -43,6 +47,9 @@ class FleetObserver {
   virtual void on_report_sent(LocalDevice device, int64_t version, MonoTime at) = 0;
   /// Everything the device does about `version` is done and acknowledged.
   virtual void on_converged(LocalDevice device, int64_t version, MonoTime at) = 0;
+  /// The device knows of `version` (`synced`: of everything up to it) and its simulated work failed, as the scenario
+  /// asked: it never converges.
+  virtual void on_apply_failed(LocalDevice device, int64_t version, bool synced) = 0;
   /// The device fetched its twin. `went_back`: desired is at a lower version than the device had seen.
   virtual void on_fetched(LocalDevice device, int64_t version, bool went_back) = 0;
   /// The state fetched as `version` is applied and acknowledged.
@@ -65,9 +72,10 @@ class DevicePool final : private transport::TransportEvents {
     uint32_t requests_max = 0;         ///< operations in flight at a time; beyond, arrivals are dropped
     uint32_t tasks_max = 0;            ///< simulated work in progress at a time
     uint64_t seed = 0;
-    transport::LinkTarget target;
+    std::vector<transport::LinkTarget> targets;  ///< by fleet
     const Authority* authority = nullptr;
-    /// How a device gets its link; empty: MQTT over TCP.
+    std::string client_type = "twinstorm";  ///< `DeviceClientType` of the user name, not encoded
+    /// How a device gets its link; empty: this project's MQTT client, over what its fleet and target ask for.
     std::function<std::unique_ptr<transport::DeviceTransport>(LocalDevice, transport::TransportEvents&)> make_link;
   };
 
@@ -101,6 +109,8 @@ class DevicePool final : private transport::TransportEvents {
   const metrics::DeviceCounts& counts() const { return counts_; }
   uint32_t size() const { return static_cast<uint32_t>(hot_.size()); }
   uint32_t requests_open() const { return requests_.used(); }
+  /// Those of them that have not left yet: their devices renew tokens.
+  uint32_t requests_waiting() const { return waiting_; }
   uint32_t tasks_open() const { return tasks_.used(); }
   /// Connection attempts counted as sent and not ended.
   uint32_t connects_open() const;
@@ -125,6 +135,7 @@ class DevicePool final : private transport::TransportEvents {
     uint32_t applied_version = 0;  // newest known to be reported and acknowledged
     uint32_t connect_sent_us = 0;  // after connect_due
     uint32_t seen_while_fetching = 0;
+    uint32_t renew_ms = 0;  // when the token is replaced, after origin_
     uint16_t connect_phase = 0;
     uint16_t fleet = 0;
     DeviceState state = DeviceState::offline;
@@ -133,10 +144,20 @@ class DevicePool final : private transport::TransportEvents {
     bool connect_counted : 1 = false;  // the current attempt is in the ledger and not ended
     bool needs_sync : 1 = false;       // work was lost with a connection: report everything again
     bool introduced : 1 = false;       // the fleet's reported properties were sent once
+    bool renew_due : 1 = false;        // the token is to be replaced as soon as nothing is in flight
+    bool renewing : 1 = false;         // between DISCONNECT and online again
   };
   static_assert(sizeof(Hot) == 64 && alignof(Hot) == 64, "one cache line a device");
 
-  enum class RequestKind : uint8_t { get_twin, fetch, report, task_report, telemetry };
+  enum class RequestKind : uint8_t {
+    get_twin,
+    fetch,  // the GET on the way to being online
+    gap,    // the GET after a renewal: what happened while the device was away
+    report,
+    task_report,
+    telemetry
+  };
+  static bool vital(RequestKind kind) { return kind == RequestKind::fetch || kind == RequestKind::gap; }
 
   struct Request {
     MonoTime due{}, sent{};
@@ -149,7 +170,11 @@ class DevicePool final : private transport::TransportEvents {
     uint16_t phase = 0;
     RequestKind kind = RequestKind::get_twin;
     bool scheduled = false;  // an arrival of the load, not the device's own idea
+    bool waiting = false;    // for the device to be back with a new token: not sent yet
   };
+  /// How the work of all listeners for one version ends.
+  enum class Fate : uint8_t { good, failed, abandoned };
+
   struct Task {
     MonoTime due{};
     std::unique_ptr<std::string> body;  // the reported patch; null for Report::none
@@ -157,19 +182,22 @@ class DevicePool final : private transport::TransportEvents {
     uint32_t device = 0;
     uint32_t version = 0;
     uint16_t phase = 0;
-    bool sync = false;         // the state of a fetched twin rather than one notification
-    bool fails = false;        // the simulated work of this one fails
-    bool group_fails = false;  // some listener's work for this version fails: it never converges
+    bool sync = false;       // the state of a fetched twin rather than one notification
+    bool fails = false;      // the simulated work of this one fails
+    Fate fate = Fate::good;  // the worst of its version so far
   };
 
   // Link events.
   void identify(LocalDevice device, transport::Identity& identity) override;
+  const net::CertifiedKey* client_certificate(LocalDevice device) override;
   void on_connected(LocalDevice device, bool session_present) override;
   void on_connect_refused(LocalDevice device, transport::ConnectRefusal refusal) override;
   void on_subscribed(LocalDevice device, bool granted) override;
   void on_twin_response(LocalDevice device, const transport::TwinResponse& response) override;
   void on_desired(LocalDevice device, int64_t version, std::string_view patch) override;
   void on_telemetry_acknowledged(LocalDevice device, uint16_t message) override;
+  void on_method(LocalDevice device, std::string_view name, std::string_view rid, std::string_view payload) override;
+  void on_message(LocalDevice device, std::string_view bag, std::string_view payload) override;
   void on_disconnected(LocalDevice device, transport::DisconnectReason reason) override;
 
   const FleetBehavior& fleet(LocalDevice device) const { return *config_.fleets[hot_[device].fleet]; }
@@ -184,6 +212,18 @@ class DevicePool final : private transport::TransportEvents {
   void lost(LocalDevice device, metrics::ReconnectReason reason);
   void forget_work(LocalDevice device, metrics::ErrorClass error);
   void arm_life_timer(LocalDevice device);
+
+  bool renews(LocalDevice device) const { return fleet(device).certificates.empty(); }
+  MonoTime renew_at(LocalDevice device) const;
+  void plan_renewal(LocalDevice device);
+  bool anything_in_flight(LocalDevice device) const;
+  void renew(LocalDevice device);
+  void renewed(LocalDevice device);
+  void send_waiting(LocalDevice device);
+  void gap_closed(LocalDevice device, std::string_view twin);
+  metrics::StreamIndex connect_stream(LocalDevice device) const {
+    return hot_[device].renewing ? fleet(device).renew_stream : fleet(device).connect_stream;
+  }
   void arm_telemetry(LocalDevice device, MonoTime from);
 
   void start_report(LocalDevice device, metrics::PhaseIndex phase, MonoTime due, uint64_t n, bool scheduled);
@@ -200,7 +240,7 @@ class DevicePool final : private transport::TransportEvents {
   void drop_request(uint32_t request, metrics::ErrorClass error);
   void drop_offline(metrics::StreamIndex stream, metrics::PhaseIndex phase, bool scheduled);
   void unlink_request(uint32_t request);
-  void fetch(LocalDevice device, MonoTime due);
+  void fetch(LocalDevice device, RequestKind kind);
   void fetched(LocalDevice device, std::string_view twin);
   void introduce(LocalDevice device);
 
@@ -211,6 +251,9 @@ class DevicePool final : private transport::TransportEvents {
   /// The report of a task will not be acknowledged: its version never converges on this connection.
   void abandon_task(uint32_t task);
   void remove_task(uint32_t task);
+  /// The work for `version` ends when its last task does.
+  void group_ended(LocalDevice device, uint32_t version, bool sync, Fate fate);
+  static Fate worse(Fate a, Fate b) { return a < b ? b : a; }
 
   Config config_;
   net::ShardIo& io_;
@@ -219,6 +262,7 @@ class DevicePool final : private transport::TransportEvents {
   metrics::ShardRecorder& recorder_;
   FleetObserver& observer_;
   const uint32_t life_timers_, telemetry_timers_, request_timers_, task_timers_;
+  const MonoTime origin_;
   metrics::PhaseIndex phase_ = 0;
   std::vector<Hot> hot_;
   Slab<Request> requests_;
@@ -227,6 +271,9 @@ class DevicePool final : private transport::TransportEvents {
   std::string scratch_;         // reported patches on their way out
   std::string id_scratch_;      // device ids on their way out
   std::string telemetry_body_;  // one payload for all
+  net::CertifiedKey shown_certificate_;
+  std::vector<uint32_t> waiting_scratch_;
+  uint32_t waiting_ = 0;
   uint32_t next_generation_ = 0;
   bool stopping_ = false;
 };

@@ -258,7 +258,14 @@ std::string format_mqtt_user_name(const MqttUserName& name) {
   if (!name.model_id.empty()) out += "&model-id=" + name.model_id;
   if (!name.device_client_type.empty()) {
     out += "&DeviceClientType=";
-    append_percent_encoded(out, name.device_client_type);
+    // As JavaScript's encodeURIComponent, which the reference SDK uses here: these five stay (device.md 3.1).
+    for (const char c : name.device_client_type) {
+      if (std::string_view{"!'()*"}.find(c) != std::string_view::npos) {
+        out += c;
+      } else {
+        append_percent_encoded(out, {&c, 1});
+      }
+    }
   }
   return out;
 }

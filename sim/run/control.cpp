@@ -1,11 +1,13 @@
 #include "sim/run/control.hpp"
 
 #include <array>
+#include <set>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "sim/backend/http_client.hpp"
+#include "sim/net/certificates.hpp"
 #include "sim/protocol/connection_string.hpp"
 #include "sim/protocol/json_scanner.hpp"
 #include "sim/protocol/service_routes.hpp"
@@ -35,6 +37,8 @@ const char* describe(backend::HttpFailure failure) {
       return "no answer in time";
     case backend::HttpFailure::not_sent:
       return "no free connection in time";
+    case backend::HttpFailure::tls:
+      return "the TLS handshake failed";
   }
   return "failed";
 }
@@ -46,7 +50,7 @@ class Batch final : private backend::HttpEvents {
       : hub_{hub},
         access_{hub.access},
         wheel_{kWindow, kClock.mono()},
-        client_{{hub.http, hub.host_name, kConnections, kWindow}, io_, wheel_, 0, kClock, events()},
+        client_{config_of(hub), io_, wheel_, 0, kClock, events()},
         timer_{io_.context.get_executor()} {}
 
   struct Job {
@@ -94,6 +98,14 @@ class Batch final : private backend::HttpEvents {
   }
 
  private:
+  static backend::HttpClient::Config config_of(const HubLink& hub) {
+    backend::HttpClient::Config config{hub.control(), hub.host_name, kConnections, kWindow};
+    if (hub.control_over_tls) {
+      config.tls = &*hub.tls;
+      config.server_name = hub.host;
+    }
+    return config;
+  }
   backend::HttpEvents& events() { return *this; }
   void submit(size_t index, const Job& job) {
     const std::array<http::Header, 2> headers{http::Header{"Authorization", access_.authorization(kClock.wall())},
@@ -123,7 +135,10 @@ class Batch final : private backend::HttpEvents {
   void on_http_answer(uint64_t tag, const backend::HttpAnswer& answer) override {
     finish(tag, answer.status, answer.body);
   }
-  void on_http_failed(uint64_t tag, backend::HttpFailure failure) override { finish(tag, 0, describe(failure)); }
+  void on_http_failed(uint64_t tag, backend::HttpFailure failure) override {
+    const bool tls = failure == backend::HttpFailure::tls && !client_.error_text().empty();
+    finish(tag, 0, tls ? client_.error_text() : std::string_view{describe(failure)});
+  }
 
   const HubLink& hub_;
   backend::ServiceAccess access_;
@@ -153,33 +168,48 @@ std::string said(std::string_view body) {
 Error refusal(const HubLink& hub, int status, std::string_view body) {
   if (status == 0) {
     return make_error(ErrorCode::unavailable,
-                      fmt::format("cannot reach the hub's REST API at {}: {}", at(hub, hub.http.port()), body));
+                      fmt::format("cannot reach the hub's REST API at {}: {}", at(hub, hub.control().port()), body));
   }
   if (status == 401 || status == 403) {
     return make_error(
         ErrorCode::unauthorized,
         fmt::format("the hub at {} refuses the credentials (HTTP {}): {}. Use a policy with registry read, registry "
                     "write and service connect, such as iothubowner",
-                    at(hub, hub.http.port()), status, said(body)));
+                    at(hub, hub.control().port()), status, said(body)));
   }
-  return make_error(ErrorCode::protocol,
-                    fmt::format("the hub at {} answered HTTP {}: {}", at(hub, hub.http.port()), status, said(body)));
+  return make_error(ErrorCode::protocol, fmt::format("the hub at {} answered HTTP {}: {}",
+                                                     at(hub, hub.control().port()), status, said(body)));
+}
+
+/// What the hub is to know a device by.
+std::string authentication(const FleetPlan& plan, const device::Authority& authority, DeviceIndex device,
+                           const std::string& id) {
+  const auto& fleet = plan.fleets[plan.fleet_of(device)];
+  switch (plan.scenario.fleets[plan.fleet_of(device)].auth) {
+    case scenario::AuthKind::sas:
+      return fmt::format(R"({{"type":"sas","symmetricKey":{{"primaryKey":"{}","secondaryKey":"{}"}}}})",
+                         authority.device_key(id), authority.device_key(id + "/secondary"));
+    case scenario::AuthKind::x509_selfsigned:
+      return fmt::format(R"({{"type":"selfSigned","x509Thumbprint":{{"primaryThumbprint":"{}"}}}})",
+                         net::sha256_thumbprint(fleet.certificates.certificate_pem[device - fleet.first]).value());
+    case scenario::AuthKind::x509_ca:
+      return R"({"type":"certificateAuthority"})";
+  }
+  return "{}";
 }
 
 std::string device_entry(const FleetPlan& plan, const device::Authority& authority, DeviceIndex device) {
   const auto& spec = plan.scenario.fleets[plan.fleet_of(device)];
   const uint32_t index = device - spec.first;
   const std::string id = plan.device_id(device);
-  const std::string key = authority.device_key(id);
   std::string tags;
   if (!spec.tags.empty()) {
     Rng rng{plan.scenario.seed, "tags", device};
     spec.tags.render(rng, index, tags);
   }
   const auto quoted = nlohmann::json(id).dump();
-  return fmt::format(
-      R"({{"id":{},"importMode":"create","status":"enabled","authentication":{{"type":"sas","symmetricKey":{{"primaryKey":"{}","secondaryKey":"{}"}}}}{}{}}})",
-      quoted, key, authority.device_key(id + "/secondary"), tags.empty() ? "" : ",\"tags\":", tags);
+  return fmt::format(R"({{"id":{},"importMode":"create","status":"enabled","authentication":{}{}{}}})", quoted,
+                     authentication(plan, authority, device, id), tags.empty() ? "" : ",\"tags\":", tags);
 }
 
 bool is_already_exists(const nlohmann::json& entry) {
@@ -187,21 +217,40 @@ bool is_already_exists(const nlohmann::json& entry) {
   return code.find("AlreadyExists") != std::string::npos || code.find("409001") != std::string::npos;
 }
 
-/// Whether a device that existed before carries the key this run derives for it. Keys of others are never overwritten.
-Result<void> check_key(const HubLink& hub, const FleetPlan& plan, const device::Authority& authority,
-                       DeviceIndex device) {
+/// Whether a device that existed before carries the credentials this run has for it. Those of others are never
+/// overwritten.
+Result<void> check_credentials(const HubLink& hub, const FleetPlan& plan, const device::Authority& authority,
+                               DeviceIndex device) {
   const auto id = plan.device_id(device);
   const auto answer = control_get(hub, protocol::service_target::device(id));
   if (!answer) return answer.error();
   if (answer->status != 200) return refusal(hub, answer->status, answer->body);
-  if (protocol::find_plain_string(answer->body, "authentication.symmetricKey.primaryKey") == authority.device_key(id))
-    return {};
+  const auto registered = [&](const char* member) {
+    return protocol::find_plain_string(answer->body, member).value_or(std::string_view{});
+  };
+  const auto& fleet = plan.fleets[plan.fleet_of(device)];
+  const char* what = "a key";
+  switch (plan.scenario.fleets[plan.fleet_of(device)].auth) {
+    case scenario::AuthKind::sas:
+      if (registered("authentication.symmetricKey.primaryKey") == authority.device_key(id)) return {};
+      break;
+    case scenario::AuthKind::x509_selfsigned:
+      if (registered("authentication.x509Thumbprint.primaryThumbprint") ==
+          net::sha256_thumbprint(fleet.certificates.certificate_pem[device - fleet.first]).value())
+        return {};
+      what = "a certificate";
+      break;
+    case scenario::AuthKind::x509_ca:
+      if (registered("authentication.type") == "certificateAuthority") return {};
+      what = "credentials";
+      break;
+  }
   return make_error(
       ErrorCode::already_exists,
       fmt::format(
-          "device \"{}\" is registered at the hub already, with a key that is not this tool's. Nothing was changed: "
+          "device \"{}\" is registered at the hub already, with {} that {} not this run's. Nothing was changed: "
           "give the fleet another deviceId pattern, or delete the device",
-          id));
+          id, what, what == std::string_view{"credentials"} ? "are" : "is"));
 }
 
 }  // namespace
@@ -225,19 +274,6 @@ Result<ControlAnswer> control_request(const HubLink& hub, const std::string& met
       });
   if (result.status == 0) return refusal(hub, 0, result.body);
   return result;
-}
-
-Result<void> check_mqtt_port(const HubLink& hub) {
-  net::IoContext context;
-  net::TcpSocket socket{context.get_executor()};
-  boost::system::error_code error = boost::asio::error::timed_out;
-  socket.async_connect(hub.mqtt, [&](const boost::system::error_code& result) { error = result; });
-  context.run_for(std::chrono::seconds{5});
-  if (error) {
-    return make_error(ErrorCode::unavailable, fmt::format("cannot reach the hub's MQTT port at {}: {}",
-                                                          at(hub, hub.mqtt.port()), error.message()));
-  }
-  return {};
 }
 
 Result<Provisioned> provision(const HubLink& hub, const FleetPlan& plan, const device::Authority& authority,
@@ -293,8 +329,11 @@ Result<Provisioned> provision(const HubLink& hub, const FleetPlan& plan, const d
         return Nanos{0};
       });
   if (error) return *error;
-  if (!result.existing.empty()) {
-    if (const auto ours = check_key(hub, plan, authority, result.existing.front()); !ours) return ours.error();
+  // One of each fleet stands for the others.
+  std::set<uint32_t> checked;
+  for (const DeviceIndex device : result.existing) {
+    if (!checked.insert(plan.fleet_of(device)).second) continue;
+    if (const auto ours = check_credentials(hub, plan, authority, device); !ours) return ours.error();
   }
   const auto read = read_twins(
       hub, plan, known,

@@ -4,12 +4,14 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "sim/backend/service_access.hpp"
 #include "sim/device/behavior.hpp"
 #include "sim/net/asio.hpp"
+#include "sim/net/tls.hpp"
 #include "sim/run/fleet_plan.hpp"
 
 namespace twinstorm::run {
@@ -18,9 +20,16 @@ namespace twinstorm::run {
 struct HubLink {
   std::string host;  ///< as dialled, for messages
   std::string host_name;
-  net::Endpoint mqtt, http;
+  net::Endpoint mqtt, http;  ///< port 0 = the hub has none
   backend::ServiceAccess access;
   std::function<bool()> cancelled;  ///< asked now and then; true = stop asking, every open request then ends unanswered
+  net::Endpoint mqtts{}, https{};   ///< port 0 = the hub has none
+  std::string ca_file{};            ///< where the next came from; empty: the system's CAs
+  std::string authorities_pem{};    ///< CAs that its certificate must lead to; empty: the system's
+  std::optional<net::TlsContext> tls{};  ///< for HTTPS; set when the hub has it
+  bool control_over_tls = false;         ///< which of both these conversations use
+
+  const net::Endpoint& control() const { return control_over_tls ? https : http; }
 };
 
 /// `done` of `total`; called now and then from the calling thread.
@@ -35,14 +44,12 @@ Result<ControlAnswer> control_get(const HubLink& hub, const std::string& target)
 Result<ControlAnswer> control_request(const HubLink& hub, const std::string& method, const std::string& target,
                                       const std::string& body);
 
-/// Whether anything accepts MQTT connections there; the error names host, port and reason.
-Result<void> check_mqtt_port(const HubLink& hub);
-
 struct Provisioned {
   uint64_t created = 0;
   std::vector<DeviceIndex> existing;  ///< were registered already, by an earlier run: they keep their twins
 };
-/// Registers every device of the plan with its tags and a key made by `authority`, 100 a request. Waits and repeats
+/// Registers every device of the plan with its tags and its credentials (a key made by `authority`, the thumbprint of
+/// its certificate, or the word of a CA), 100 a request. Waits and repeats
 /// when the hub throttles. Errors: `unavailable` (no connection), `unauthorized`, `already_exists` (a device of someone
 /// else has such an id; its key is never touched), or what the hub said.
 Result<Provisioned> provision(const HubLink& hub, const FleetPlan& plan, const device::Authority& authority,

@@ -44,13 +44,17 @@ void Correlator::patch_accepted(SlotId id, int64_t version, MonoTime at) {
   if (Unclaimed* early = find_unclaimed(device, slot.version)) {
     slot.device_side.delivered = offset(slot, early->delivered);
     if (early->reported != MonoTime{}) slot.device_side.reported = offset(slot, early->reported);
-    const bool done = early->acknowledged != MonoTime{};
+    const bool done = early->acknowledged != MonoTime{}, failed = early->apply_failed;
     if (done) slot.device_side.acknowledged = offset(slot, early->acknowledged);
     drop_unclaimed(device, slot.version);
-    if (done) finish(id, ConvergenceOutcome::applied);
+    if (done || failed) finish(id, done ? ConvergenceOutcome::applied : ConvergenceOutcome::apply_failed);
     return;
   }
-  if (slot.version <= devices_[device].synced_version) supersede(id, at);
+  if (slot.version <= devices_[device].synced_version) {
+    supersede(id, at);
+  } else if (slot.version <= devices_[device].failed_version) {
+    finish(id, ConvergenceOutcome::apply_failed);
+  }
 }
 
 void Correlator::patch_failed(SlotId id) { finish(id, ConvergenceOutcome::failed); }
@@ -108,6 +112,26 @@ void Correlator::synced(uint32_t device, int64_t version64, MonoTime at) {
   for (SlotId id = state.slots; id != kNone;) {
     const SlotId next = slots_[id].next;
     if (slots_[id].version != 0 && slots_[id].version <= state.synced_version) supersede(id, at);
+    id = next;
+  }
+}
+
+void Correlator::apply_failed(uint32_t device, int64_t version64, bool synced) {
+  const auto version = static_cast<uint32_t>(version64);
+  auto& state = devices_[device];
+  if (!synced) {
+    SlotId id = kNone;
+    if (find(device, version, id) != nullptr) {
+      finish(id, ConvergenceOutcome::apply_failed);
+    } else if (Unclaimed* early = find_unclaimed(device, version)) {
+      early->apply_failed = true;
+    }
+    return;
+  }
+  state.failed_version = std::max(state.failed_version, version);
+  for (SlotId id = state.slots; id != kNone;) {
+    const SlotId next = slots_[id].next;
+    if (slots_[id].version != 0 && slots_[id].version <= version) finish(id, ConvergenceOutcome::apply_failed);
     id = next;
   }
 }

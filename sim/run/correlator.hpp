@@ -57,6 +57,9 @@ class Correlator {
   /// notification.
   void synced(uint32_t device, int64_t version, MonoTime at);
 
+  /// The device's simulated work for `version` failed, as the scenario asked; `synced`: for everything up to it.
+  void apply_failed(uint32_t device, int64_t version, bool synced);
+
   /// The slot's deadline passed. `device_online` tells a lost notification (online) from one that could not arrive.
   void expire(SlotId slot, bool device_online);
   /// Ends whatever is still open (end of the run) as `expire` does, by each device's `online(device)`.
@@ -97,12 +100,14 @@ class Correlator {
     uint32_t version = 0;
     uint32_t next = kNone;
     MonoTime delivered{}, reported{}, acknowledged{};
+    bool apply_failed = false;
   };
   struct Device {
     uint32_t slots = kNone;       // newest first
     uint32_t unclaimed = kNone;   // newest first
     uint32_t last_version = 0;    // newest notified
     uint32_t synced_version = 0;  // everything up to here is applied and acknowledged through a GET
+    uint32_t failed_version = 0;  // everything up to here was read by a GET, and its simulated work failed
   };
 
   static uint32_t offset(const Slot& slot, MonoTime at);

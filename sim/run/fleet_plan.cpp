@@ -93,7 +93,8 @@ Result<Identities> read_identities(const scenario::Scenario& scenario) {
   return all;
 }
 
-std::unique_ptr<const FleetPlan> make_fleet_plan(scenario::Scenario resolved, Identities identities) {
+std::unique_ptr<const FleetPlan> make_fleet_plan(scenario::Scenario resolved, Identities identities,
+                                                 std::vector<device::FleetCertificates> certificates) {
   auto plan = std::make_unique<FleetPlan>();
   plan->scenario = std::move(resolved);
   const auto& scenario = plan->scenario;
@@ -114,6 +115,12 @@ std::unique_ptr<const FleetPlan> make_fleet_plan(scenario::Scenario resolved, Id
         pattern.append(out, index);
       };
     }
+    if (i < certificates.size()) to.certificates = std::move(certificates[i]);
+    to.token = {from.tokens.lifetime, from.tokens.renew_before, from.tokens.jitter};
+    to.websocket = from.transport == scenario::TransportKind::mqttws;
+    using transport::Subscriptions;
+    if (from.methods) to.subscriptions = to.subscriptions | Subscriptions::methods;
+    if (from.c2d) to.subscriptions = to.subscriptions | Subscriptions::devicebound;
     for (const auto& each : from.on_desired) to.listeners.push_back(listener(each));
     to.reported = renderer(from.reported);
     to.telemetry = {from.telemetry.every, from.telemetry.jitter, static_cast<uint32_t>(from.telemetry.size)};
@@ -125,6 +132,7 @@ std::unique_ptr<const FleetPlan> make_fleet_plan(scenario::Scenario resolved, Id
     to.get_twin_stream = scenario.fleet_stream(i, metrics::OpKind::get_twin);
     to.report_stream = scenario.fleet_stream(i, metrics::OpKind::report);
     to.telemetry_stream = scenario.fleet_stream(i, metrics::OpKind::telemetry);
+    to.renew_stream = scenario.fleet_stream(i, metrics::OpKind::renew_token);
     plan->fleets.push_back(std::move(to));
   }
   for (uint32_t i = 0; i < scenario.backends.size(); ++i) {
@@ -141,6 +149,7 @@ std::unique_ptr<const FleetPlan> make_fleet_plan(scenario::Scenario resolved, Id
     to.if_match_last_seen = from.if_match == scenario::BackendGroup::IfMatch::last_seen;
     to.timeout = from.timeout;
     to.connections = from.connections;
+    to.tls = from.tls.value_or(false);
     plan->backends.push_back(std::move(to));
   }
   return plan;

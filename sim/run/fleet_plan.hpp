@@ -32,6 +32,8 @@ using Identities = std::vector<std::vector<device::KnownIdentity>>;
 /// which source is wrong and never repeat a key.
 Result<Identities> read_identities(const scenario::Scenario& scenario);
 
-std::unique_ptr<const FleetPlan> make_fleet_plan(scenario::Scenario resolved, Identities identities = {});
+/// `certificates` by fleet, as `make_certificates` makes them (certificates.hpp); may be empty without X.509.
+std::unique_ptr<const FleetPlan> make_fleet_plan(scenario::Scenario resolved, Identities identities = {},
+                                                 std::vector<device::FleetCertificates> certificates = {});
 
 }  // namespace twinstorm::run

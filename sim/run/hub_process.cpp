@@ -1,9 +1,12 @@
 #include "sim/run/hub_process.hpp"
 
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <thread>
+#include <utility>
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -55,9 +58,13 @@ Result<HubAddress> read_ready_file(const std::string& path) {
     return it != json.end() && it->is_number_unsigned() && it->get<uint64_t>() < 65536 ? it->get<uint16_t>() : 0;
   };
   address.mqtt_port = port("mqttPort");
+  address.mqtts_port = port("mqttsPort");
   address.http_port = port("httpPort");
-  if (address.mqtt_port == 0) return fail("has no mqttPort: the hub must listen for MQTT");
-  if (address.http_port == 0) return fail("has no httpPort: the hub must listen for HTTP");
+  address.https_port = port("httpsPort");
+  address.ca_file = text("caFile", {});
+  if (address.http_port == 0 && address.https_port == 0) {
+    return fail("has neither httpPort nor httpsPort: the hub must listen for HTTP");
+  }
   const auto owner = json.find("ownerConnectionString");
   if (owner == json.end() || !owner->is_string()) return fail("has no ownerConnectionString");
   address.service_connection_string = owner->get<std::string>();
@@ -75,10 +82,29 @@ Result<HubProcess> HubProcess::start(const Options& options) {
                                  "--listen",     "127.0.0.1",
                                  "--mqtt-port",  "0",
                                  "--http-port",  "0",
-                                 "--mqtts-port", "off",
-                                 "--https-port", "off",
+                                 "--mqtts-port", options.mqtts ? "0" : "off",
+                                 "--https-port", options.https ? "0" : "off",
                                  "--threads",    std::to_string(options.threads),
                                  "--ready-file", ready};
+  // Certificates and keys of one run; not in the run folder, which people publish.
+  std::string data;
+  const auto discard = [&data] {
+    std::error_code ignored;
+    if (!data.empty()) std::filesystem::remove_all(data, ignored);
+  };
+  if (options.mqtts || options.https || !options.device_authority_pem.empty()) {
+    data = (std::filesystem::temp_directory_path() / "twinstorm-hub-XXXXXX").string();
+    if (::mkdtemp(data.data()) == nullptr) {
+      ::close(log_fd);
+      return make_error(ErrorCode::io, fmt::format("cannot make a folder {}: {}", data, std::strerror(errno)));
+    }
+    words.insert(words.end(), {"--data", data});
+    if (!options.device_authority_pem.empty()) {
+      const std::string file = data + "/device-ca.pem";
+      std::ofstream{file} << options.device_authority_pem;
+      words.insert(words.end(), {"--device-ca", file});
+    }
+  }
   std::vector<char*> argv;
   for (auto& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
@@ -86,6 +112,7 @@ Result<HubProcess> HubProcess::start(const Options& options) {
   const pid_t pid = fork();
   if (pid < 0) {
     ::close(log_fd);
+    discard();
     return make_error(ErrorCode::io, fmt::format("cannot start a process: {}", std::strerror(errno)));
   }
   if (pid == 0) {
@@ -102,6 +129,7 @@ Result<HubProcess> HubProcess::start(const Options& options) {
   }
   ::close(log_fd);
   HubProcess hub{pid};
+  hub.data_ = std::move(data);
   const auto deadline = std::chrono::steady_clock::now() + options.ready_timeout;
   while (::access(ready.c_str(), R_OK) != 0) {
     if (const auto end = hub.ended()) {
@@ -122,11 +150,23 @@ Result<HubProcess> HubProcess::start(const Options& options) {
 }
 
 HubProcess::HubProcess(HubProcess&& other) noexcept
-    : pid_{other.pid_}, address_{std::move(other.address_)}, end_{std::move(other.end_)} {
+    : pid_{other.pid_},
+      address_{std::move(other.address_)},
+      data_{std::exchange(other.data_, {})},
+      end_{std::move(other.end_)} {
   other.pid_ = -1;
 }
 
-HubProcess::~HubProcess() { stop(); }
+HubProcess::~HubProcess() {
+  stop();
+  remove_data();
+}
+
+void HubProcess::remove_data() {
+  std::error_code ignored;
+  if (!data_.empty()) std::filesystem::remove_all(data_, ignored);
+  data_.clear();
+}
 
 std::optional<std::string> HubProcess::ended() {
   if (end_ || pid_ < 0) return end_;

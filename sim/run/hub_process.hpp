@@ -16,8 +16,9 @@ namespace twinstorm::run {
 struct HubAddress {
   std::string host;  ///< address to dial
   std::string host_name;
-  uint16_t mqtt_port = 0;
-  uint16_t http_port = 0;
+  uint16_t mqtt_port = 0, mqtts_port = 0, http_port = 0, https_port = 0;  ///< 0 = off
+  bool prefers_https = false;                                             ///< where it has both
+  std::string ca_file;                    ///< PEM of the CAs to trust; empty: the system's
   std::string service_connection_string;  ///< policy with registry and service rights; never printed
 };
 
@@ -29,9 +30,11 @@ Result<HubAddress> read_ready_file(const std::string& path);
 class HubProcess {
  public:
   struct Options {
-    std::string binary;    ///< path of the twinstorm executable
-    std::string folder;    ///< existing folder for the ready file and the log
-    unsigned threads = 1;  ///< hub shards
+    std::string binary;                 ///< path of the twinstorm executable
+    std::string folder;                 ///< existing folder for the ready file and the log
+    unsigned threads = 1;               ///< hub shards
+    bool mqtts = false, https = false;  ///< also listens with TLS, with certificates made for this process
+    std::string device_authority_pem;   ///< CA whose signature lets X.509 devices in; empty: none
     Nanos ready_timeout = std::chrono::seconds{30};
   };
 
@@ -52,9 +55,11 @@ class HubProcess {
 
  private:
   explicit HubProcess(pid_t pid) : pid_{pid} {}
+  void remove_data();
 
   pid_t pid_ = -1;
   HubAddress address_;
+  std::string data_;  // its own folder, gone with the process; empty: none
   std::optional<std::string> end_;
 };
 

@@ -8,15 +8,18 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/statvfs.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "metrics/export/metrics_endpoint.hpp"
 #include "metrics/export/prometheus_collector.hpp"
-#include "sim/net/resolve.hpp"
 #include "sim/protocol/connection_string.hpp"
 #include "sim/protocol/encoding.hpp"
+#include "sim/run/canary.hpp"
+#include "sim/run/certificates.hpp"
 #include "sim/run/control.hpp"
 #include "sim/run/environment.hpp"
+#include "sim/run/hub_link.hpp"
 #include "sim/run/hub_process.hpp"
 #include "sim/run/process_stats.hpp"
 #include "sim/run/shard.hpp"
@@ -34,6 +37,7 @@ constexpr Nanos kTick = std::chrono::milliseconds{10};
 constexpr Nanos kInterval = std::chrono::seconds{1};
 constexpr Nanos kAnnounceAhead = std::chrono::milliseconds{10};  // shards hear of a phase before it begins
 constexpr Nanos kSettle = std::chrono::milliseconds{50};
+constexpr Nanos kCanaryConnects = std::chrono::seconds{2};  // the run does not wait longer for it
 constexpr uint64_t kDiskNeeded = 16 * 1024 * 1024;
 constexpr size_t kExamples = 5;
 
@@ -71,7 +75,7 @@ class Run {
     started_wall_ = clock_.wall();
     auto identities = read_identities(options_.scenario);
     if (!identities) return identities.error();
-    plan_ = make_fleet_plan(options_.scenario, std::move(*identities));
+    if (const auto ok = make_plan(std::move(*identities)); !ok) return ok.error();
     const auto cost = scenario::make_plan(options_.scenario, options_.shards).cost;
     if (const auto ok = ensure_descriptors(cost.descriptors); !ok) return ok.error();
     if (const auto ok = check_output_folder(options_.folder); !ok) return ok.error();
@@ -80,7 +84,10 @@ class Run {
     writer_.emplace(std::move(*writer));
 
     if (const auto ok = find_hub(); !ok) return ok.error();
-    if (const auto ok = check_mqtt_port(*hub_); !ok) return ok.error();
+    auto links = make_fleet_links(*hub_, scenario());
+    if (!links) return links.error();
+    links_ = std::move(*links);
+    if (const auto ok = check_fleet_links(*hub_, scenario(), links_); !ok) return ok.error();
     // The same service key gives the same device keys, so a later run can use the devices of an earlier one.
     authority_.emplace(hub_->host_name, group_key_);
     ui_.step(fmt::format("registering {} devices", scenario().device_count()));
@@ -89,80 +96,93 @@ class Run {
     });
     if (!provisioned) return provisioned.error();
     existing_ = provisioned->existing;
+    if (scenario().canary) make_canary();
+    return {};
+  }
+
+  /// A run without its canary is still a run: what is missing is said in the report.
+  void make_canary() {
+    Canary::Config config{
+        canary_device_id(options_.folder.filename().string()), {hub_->mqtt, hub_->host_name}, {}, plan_.get()};
+    const auto id = config.device_id;
+    auto made = Canary::create(std::move(config), *hub_, *authority_, clock_);
+    if (made) {
+      canary_ = std::move(*made);
+    } else {
+      canary_record_ = Canary::absent(id, made.error());
+    }
+  }
+
+  /// With the devices' certificates, if they have any.
+  Result<void> make_plan(Identities identities) {
+    const auto& resolved = options_.scenario;
+    if (needs_device_authority(resolved)) {
+      auto authority = device_authority(resolved.target, clock_.wall());
+      if (!authority) return authority.error();
+      device_authority_.emplace(std::move(*authority));
+    }
+    auto certificates =
+        make_certificates(resolved, device_authority_ ? &*device_authority_ : nullptr, clock_.wall(),
+                          [&](uint64_t done, uint64_t total) { ui_.progress("making certificates", done, total); });
+    if (!certificates) return certificates.error();
+    plan_ = make_fleet_plan(resolved, std::move(identities), std::move(*certificates));
     return {};
   }
 
   Result<void> find_hub() {
     const auto& target = scenario().target;
     HubAddress address;
-    switch (target.kind) {
-      case scenario::Target::Kind::embedded: {
-        ui_.step("starting the embedded hub");
-        auto process = HubProcess::start(
-            {options_.binary, options_.folder.string(), target.hub.threads, std::chrono::seconds{30}});
-        if (!process) return process.error();
-        hub_process_.emplace(std::move(*process));
-        address = hub_process_->address();
-        target_name_ = "embedded";
-        break;
-      }
-      case scenario::Target::Kind::ready_file: {
-        auto read = read_ready_file(target.ready_file);
-        if (!read) return read.error();
-        address = std::move(*read);
-        target_name_ = address.host_name;
-        break;
-      }
-      case scenario::Target::Kind::connection_string: {
-        std::string text = target.connection_string;
-        if (text.starts_with("env:")) {
-          const auto name = text.substr(4);
-          const char* value = std::getenv(name.c_str());
-          if (value == nullptr || *value == 0) {
-            return make_error(
-                ErrorCode::invalid_argument,
-                fmt::format("target.connectionString names the environment variable {}, which is not set", name));
-          }
-          text = value;
-        }
-        const auto parsed = protocol::parse_connection_string(text);
-        if (!parsed) return parsed.error();
-        const auto host = protocol::split_host_port(parsed->host_name, 0);
-        if (!host) return host.error();
-        address.host = host->host;
-        address.host_name = parsed->host_name;
-        address.mqtt_port = target.mqtt_port;
-        address.http_port = target.http_port;
-        address.service_connection_string = text;
-        target_name_ = parsed->host_name;
-        break;
-      }
+    if (target.kind == scenario::Target::Kind::embedded) {
+      ui_.step("starting the embedded hub");
+      const auto ports = needed_ports(scenario());
+      auto process = HubProcess::start(
+          {.binary = options_.binary,
+           .folder = options_.folder.string(),
+           .threads = target.hub.threads,
+           .mqtts = ports.mqtts,
+           .https = ports.https,
+           .device_authority_pem = device_authority_ ? device_authority_->certificate_pem : std::string{}});
+      if (!process) return process.error();
+      hub_process_.emplace(std::move(*process));
+      address = hub_process_->address();
+      target_name_ = "embedded";
+    } else {
+      auto found = find_target(target);
+      if (!found) return found.error();
+      address = std::move(*found);
+      target_name_ = address.host_name;
     }
-    auto access = backend::ServiceAccess::from_connection_string(address.service_connection_string);
-    if (!access) return access.error();
-    const auto mqtt = net::resolve(address.host, address.mqtt_port);
-    if (!mqtt) return mqtt.error();
-    const auto http = net::resolve(address.host, address.http_port);
-    if (!http) return http.error();
+    auto hub = make_hub_link(address, [this] { return control_.signals.load() > 1; });
+    if (!hub) return hub.error();
+    hub_.emplace(std::move(*hub));
     const auto parsed = protocol::parse_connection_string(address.service_connection_string);
     const auto digest = protocol::hmac_sha256(parsed->shared_access_key, "twinstorm device keys");
     group_key_.assign(digest.begin(), digest.end());
-    hub_.emplace(HubLink{address.host, address.host_name, mqtt->front(), http->front(), std::move(*access),
-                         [this] { return control_.signals.load() > 1; }});
     return {};
   }
 
   Result<void> start_shards() {
     const bool model = scenario().checks(scenario::Invariant::final_state_matches);
     for (ShardId id = 0; id < options_.shards; ++id) {
-      Shard::Config config{id,         options_.shards, plan_.get(), {hub_->mqtt, hub_->host_name},
-                           hub_->http, &*authority_,    model};
-      shards_.push_back(std::make_unique<Shard>(config, hub_->access, clock_));
+      Shard::Config config{.id = id,
+                           .shards = options_.shards,
+                           .plan = plan_.get(),
+                           .targets = links_.targets,
+                           .hub = &*hub_,
+                           .authority = &*authority_,
+                           .keep_model = model,
+                           .client_type = client_type()};
+      shards_.push_back(std::make_unique<Shard>(std::move(config), clock_));
     }
     if (model && !existing_.empty()) seed_models();
     // From here on the hub counts what this run does, and nothing else.
     counts_before_ = read_hub_counts(*hub_);
     if (hub_process_ && !counts_before_) return counts_before_.error();
+    if (canary_) {
+      // Before the heap is read: what Paho needs is no device's.
+      canary_->start();
+      canary_->wait_connected(kCanaryConnects);
+    }
     heap_before_connect_ = heap_in_use();
     std::vector<const metrics::ShardRecorder*> recorders;
     for (const auto& shard : shards_) recorders.push_back(&shard->recorder());
@@ -188,6 +208,13 @@ class Run {
     return {};
   }
 
+  /// In the form of the official SDKs: product, version, platform.
+  std::string client_type() const {
+    utsname system{};
+    uname(&system);
+    return fmt::format("twinstorm/{} ({}; {})", options_.version, system.sysname, system.machine);
+  }
+
   /// Devices that were there before start from what the hub holds now.
   void seed_models() {
     const auto read = read_twins(*hub_, *plan_, existing_,
@@ -210,6 +237,7 @@ class Run {
     phase_begin_ = begin;
     const auto busy_before = busy();
     for (const auto& shard : shards_) shard->begin_phase(index, begin);
+    if (canary_) canary_->begin_phase(index, begin);
     collector_->set_phase(index);
     for (uint32_t stream = 0; stream < plan_->layout.streams.size(); ++stream) collector_->set_target_rate(stream, 0);
     event("phase", fmt::format("{} begins", phase.name), begin);
@@ -338,7 +366,7 @@ class Run {
         const auto& cell = shard->recorder().phase(phase);
         const auto ended = [&](ConvergenceOutcome outcome) { return cell.ended[static_cast<size_t>(outcome)].get(); };
         state.good += ended(ConvergenceOutcome::applied) + ended(ConvergenceOutcome::superseded);
-        state.failed += ended(ConvergenceOutcome::failed);
+        state.failed += ended(ConvergenceOutcome::failed) + ended(ConvergenceOutcome::apply_failed);
         for (const auto& counter : cell.ended) state.ended += counter.get();
         state.started += cell.started.get();
       }
@@ -396,6 +424,7 @@ class Run {
     connected_at_end_ = online();
     const MonoTime begin = clock_.mono();
     for (const auto& shard : shards_) shard->finish_load(begin);
+    if (canary_) canary_->finish(begin);
     ui_.step("waiting for what is in flight");
     const bool hopeless = hub_end_.has_value();
     const MonoTime limit = begin + (hopeless ? Nanos{0} : scenario().limits.drain_timeout);
@@ -421,6 +450,11 @@ class Run {
     generator_cpu_ = stats.cpu_seconds - cpu_before_;
     generator_resident_ = stats.resident_bytes;
     totals_.emplace(aggregator_->totals());
+    if (!canary_) return;
+    if (control_.signals.load() > 1) canary_->finish(MonoTime{});  // at once
+    canary_->wait();
+    if (!hub_end_) canary_->remove_device();
+    canary_record_ = canary_->record(*totals_);
   }
 
   void check() {
@@ -469,7 +503,10 @@ class Run {
       return (now == after->end() ? 0 : now->second) - (before == counts_before_->end() ? 0 : before->second);
     };
     const auto row = [&](const char* name, uint64_t ours, uint64_t unknown = 0) {
-      comparison_.rows.push_back({name, ours, hub_count(name), unknown});
+      // The canary has books of its own: what the hub counted because of it is no part of the comparison.
+      const auto canary = canary_ ? canary_->hub_share(name) : Canary::HubShare{};
+      const auto counted = hub_count(name);
+      comparison_.rows.push_back({name, ours, counted - std::min(counted, canary.certain), unknown + canary.perhaps});
     };
     const auto add = [&](const char* name, std::initializer_list<OpKind> kinds, const auto& belongs) {
       metrics::OpTotals sum;
@@ -484,7 +521,7 @@ class Run {
       if (any) row(name, sum.acknowledged, sum.failed + sum.timed_out + sum.in_flight());
     };
     const auto all = [](uint32_t) { return true; };
-    add("connectsAccepted", {OpKind::connect}, all);
+    add("connectsAccepted", {OpKind::connect, OpKind::renew_token}, all);
     add("twinGets", {OpKind::get_twin}, all);
     add("reportedPatches", {OpKind::report}, all);
     add("telemetryMessages", {OpKind::telemetry}, all);
@@ -597,6 +634,7 @@ class Run {
     record.generator.busy_shares = busy_shares_;
     record.hub = hub_record_;
     record.invariants = invariants_;
+    record.canary = canary_record_;
 
     std::vector<metrics::SloResult> slos;
     for (const auto& slo : scenario().slos) {
@@ -622,6 +660,11 @@ class Run {
     verdict.slos = slos;
     verdict.signal = control_.signals.load() > 0 ? control_.last_signal.load() : 0;
     for (const auto& text : unmet_) verdict.validity.findings.push_back({"phaseTimeout", text});
+    if (canary_record_) {
+      if (const auto doubt = metrics::canary_invalidates(*canary_record_)) {
+        verdict.validity.findings.push_back({"canary", *doubt});
+      }
+    }
     uint64_t open = 0;
     for (const auto& shard : shards_) open += shard->findings().open_at_stop;
     if (const auto in_flight = totals_->everything().in_flight(); in_flight != open) {
@@ -663,10 +706,14 @@ class Run {
   std::optional<metrics::RunWriter> writer_;
   std::optional<HubProcess> hub_process_;
   std::optional<HubLink> hub_;
+  std::optional<net::CertifiedKey> device_authority_;
+  FleetLinks links_;
   std::string target_name_, group_key_;
   std::optional<device::Authority> authority_;
   std::vector<DeviceIndex> existing_;
   Result<std::map<std::string, uint64_t>> counts_before_ = make_error(ErrorCode::not_found, "not read");
+  std::unique_ptr<Canary> canary_;
+  std::optional<metrics::CanaryRecord> canary_record_;
   std::vector<std::unique_ptr<Shard>> shards_;
   std::vector<std::thread> threads_;
   std::optional<metrics::Aggregator> aggregator_;

@@ -40,22 +40,26 @@ device::DevicePool::Config Shard::pool_config(const Config& config) {
   pool.requests_max = plan.scenario.limits.backlog_max + 4096;
   pool.tasks_max = 2 * plan.scenario.limits.backlog_max;
   pool.seed = plan.scenario.seed;
-  pool.target = config.mqtt;
+  pool.targets = config.targets;
   pool.authority = config.authority;
+  pool.client_type = config.client_type;
   return pool;
 }
 
 backend::BackendPool::Config Shard::backend_config(const Config& config) {
   backend::BackendPool::Config pool;
   for (const auto& backend : config.plan->backends) pool.backends.push_back(&backend);
-  pool.endpoint = config.http;
+  pool.endpoint = config.hub->http;
+  pool.tls_endpoint = config.hub->https;
+  pool.tls = config.hub->tls ? &*config.hub->tls : nullptr;
+  pool.server_name = config.hub->host;
   pool.operations_max = config.plan->scenario.limits.backlog_max;
   pool.devices = (config.plan->scenario.device_count() + config.shards - 1 - config.id) / config.shards;
   pool.seed = config.plan->scenario.seed;
   return pool;
 }
 
-Shard::Shard(Config config, backend::ServiceAccess access, const Clock& clock)
+Shard::Shard(Config config, const Clock& clock)
     : config_{config},
       clock_{clock},
       plan_{*config.plan},
@@ -66,7 +70,7 @@ Shard::Shard(Config config, backend::ServiceAccess access, const Clock& clock)
       backend_timers_{device::DevicePool::timers_needed(pool_config(config))},
       slot_timers_{backend_timers_ + backend::BackendPool::timers_needed(backend_config(config))},
       devices_{pool_config(config), io_, wheel_, 0, clock, recorder_, *this},
-      backends_{backend_config(config), std::move(access), io_, wheel_, backend_timers_, clock, recorder_, *this},
+      backends_{backend_config(config), config_.hub->access, io_, wheel_, backend_timers_, clock, recorder_, *this},
       correlator_{devices_.size(), slots_max(plan_), recorder_},
       oracle_{config.keep_model ? devices_.size() : 0},
       timer_{io_.context.get_executor()},
@@ -207,7 +211,8 @@ void Shard::finish_load(MonoTime at) {
 void Shard::stop() {
   boost::asio::post(io_.context, [this] {
     findings_.query_pages = backends_.pages_answered();
-    findings_.open_at_stop = devices_.connects_open() + devices_.requests_open() + backends_.open();
+    findings_.open_at_stop =
+        devices_.connects_open() + devices_.requests_open() - devices_.requests_waiting() + backends_.open();
     backends_.close();
     correlator_.expire_all([this](uint32_t device) { return devices_.online(device); });
     devices_.disconnect_all();
@@ -369,6 +374,10 @@ void Shard::on_report_sent(transport::LocalDevice device, int64_t version, MonoT
 
 void Shard::on_converged(transport::LocalDevice device, int64_t version, MonoTime at) {
   correlator_.converged(device, version, at);
+}
+
+void Shard::on_apply_failed(transport::LocalDevice device, int64_t version, bool synced) {
+  correlator_.apply_failed(device, version, synced);
 }
 
 void Shard::on_fetched(transport::LocalDevice device, int64_t version, bool went_back) {

@@ -12,6 +12,7 @@
 #include "sim/backend/backend_pool.hpp"
 #include "sim/base/ids.hpp"
 #include "sim/device/device_pool.hpp"
+#include "sim/run/control.hpp"
 #include "sim/run/correlator.hpp"
 #include "sim/run/fleet_plan.hpp"
 #include "sim/run/oracle.hpp"
@@ -25,13 +26,14 @@ class Shard final : private device::FleetObserver, private backend::BackendObser
     ShardId id = 0;
     ShardId shards = 1;
     const FleetPlan* plan = nullptr;
-    transport::LinkTarget mqtt;
-    net::Endpoint http;
+    std::vector<transport::LinkTarget> targets;  ///< by fleet
+    const HubLink* hub = nullptr;                ///< for back ends
     const device::Authority* authority = nullptr;
-    bool keep_model = false;  ///< for the final-state comparison
+    bool keep_model = false;                ///< for the final-state comparison
+    std::string client_type = "twinstorm";  ///< what devices call themselves
   };
 
-  Shard(Config config, backend::ServiceAccess access, const Clock& clock);
+  Shard(Config config, const Clock& clock);
   ~Shard();
 
   /// The body of the shard's thread: returns after `stop`.
@@ -108,6 +110,7 @@ class Shard final : private device::FleetObserver, private backend::BackendObser
   void on_notified(transport::LocalDevice device, int64_t version, MonoTime at) override;
   void on_report_sent(transport::LocalDevice device, int64_t version, MonoTime at) override;
   void on_converged(transport::LocalDevice device, int64_t version, MonoTime at) override;
+  void on_apply_failed(transport::LocalDevice device, int64_t version, bool synced) override;
   void on_fetched(transport::LocalDevice device, int64_t version, bool went_back) override;
   void on_synced(transport::LocalDevice device, int64_t version, MonoTime at) override;
   void on_reported(transport::LocalDevice device, std::string_view patch, int64_t version) override;

@@ -69,20 +69,26 @@ class ShardTest : public ::testing::Test {
     const auto loopback = boost::asio::ip::address_v4::loopback();
     auto access = backend::ServiceAccess::from_connection_string(hub_->owner_connection_string());
     ASSERT_TRUE(access) << access.error().message;
-    link_.emplace(HubLink{"127.0.0.1",
-                          access->host_name(),
-                          {loopback, hub_->ports().mqtt},
-                          {loopback, hub_->ports().http},
-                          std::move(*access)});
+    link_.emplace(HubLink{.host = "127.0.0.1",
+                          .host_name = access->host_name(),
+                          .mqtt = {loopback, hub_->ports().mqtt},
+                          .http = {loopback, hub_->ports().http},
+                          .access = std::move(*access),
+                          .cancelled = {}});
     authority_.emplace(link_->host_name, "group secret");
     const auto provisioned = provision(*link_, *plan_, *authority_, {});
     ASSERT_TRUE(provisioned) << provisioned.error().message;
     EXPECT_EQ(provisioned->created, plan_->scenario.device_count());
 
     for (ShardId id = 0; id < kShards; ++id) {
-      const Shard::Config config{id,          kShards,      plan_.get(), {link_->mqtt, link_->host_name},
-                                 link_->http, &*authority_, true};
-      shards_.push_back(std::make_unique<Shard>(config, link_->access, clock_));
+      const Shard::Config config{.id = id,
+                                 .shards = kShards,
+                                 .plan = plan_.get(),
+                                 .targets = {{.endpoint = link_->mqtt, .host_name = link_->host_name}},
+                                 .hub = &*link_,
+                                 .authority = &*authority_,
+                                 .keep_model = true};
+      shards_.push_back(std::make_unique<Shard>(config, clock_));
     }
     for (const auto& shard : shards_) threads_.emplace_back([&each = *shard] { each.run(); });
   }

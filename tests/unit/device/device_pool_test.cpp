@@ -25,14 +25,15 @@ using twinstorm::testing::Ledger;
 using twinstorm::testing::ledger_of;
 using namespace std::chrono_literals;
 
-constexpr metrics::StreamIndex kConnect = 0, kGetTwin = 1, kReport = 2, kTelemetry = 3;
+constexpr metrics::StreamIndex kConnect = 0, kGetTwin = 1, kReport = 2, kTelemetry = 3, kRenew = 4;
 
 metrics::RecorderLayout layout() {
   using metrics::OpKind;
   return {{{"f.connect", OpKind::connect, "f", "mqtt"},
            {"f.getTwin", OpKind::get_twin, "f", "mqtt"},
            {"f.report", OpKind::report, "f", "mqtt"},
-           {"f.telemetry", OpKind::telemetry, "f", "mqtt"}},
+           {"f.telemetry", OpKind::telemetry, "f", "mqtt"},
+           {"f.renewToken", OpKind::renew_token, "f", "mqtt"}},
           {{"first", true}, {"second", true}}};
 }
 
@@ -44,6 +45,9 @@ class Heard final : public FleetObserver {
   void on_notified(LocalDevice device, int64_t version, MonoTime) override { add("notified", device, version); }
   void on_report_sent(LocalDevice device, int64_t version, MonoTime) override { add("sent", device, version); }
   void on_converged(LocalDevice device, int64_t version, MonoTime) override { add("converged", device, version); }
+  void on_apply_failed(LocalDevice device, int64_t version, bool synced) override {
+    add(synced ? "sync failed" : "apply failed", device, version);
+  }
   void on_fetched(LocalDevice device, int64_t version, bool went_back) override {
     add(went_back ? "went back" : "fetched", device, version);
   }
@@ -85,6 +89,7 @@ class DevicePoolTest : public ::testing::Test {
     fleet.get_twin_stream = kGetTwin;
     fleet.report_stream = kReport;
     fleet.telemetry_stream = kTelemetry;
+    fleet.renew_stream = kRenew;
   }
   ~DevicePoolTest() override {
     if (!pool_) return;
@@ -110,7 +115,8 @@ class DevicePoolTest : public ::testing::Test {
       config.requests_max = requests_max;
       config.tasks_max = tasks_max;
       config.seed = 5;
-      config.target.host_name = "hub.localhost";
+      config.targets.push_back({.endpoint = {}, .host_name = "hub.localhost"});
+      config.client_type = "twinstorm/1.2.3 (Linux; x64)";
       config.authority = &authority;
       config.make_link = [this](LocalDevice device, transport::TransportEvents& events) {
         hubs[device].events = &events;
@@ -211,7 +217,8 @@ TEST_F(DevicePoolTest, IntroducesItselfWithTokenAndUserNameOfTheDevice) {
   hubs[2].accept();
   const auto& identity = hubs[2].identity;
   EXPECT_EQ(identity.client_id, "dev-2");
-  EXPECT_TRUE(identity.user_name.starts_with("hub.localhost/dev-2/?api-version=")) << identity.user_name;
+  EXPECT_EQ(identity.user_name,
+            "hub.localhost/dev-2/?api-version=2021-04-12&DeviceClientType=twinstorm%2F1.2.3%20(Linux%3B%20x64)");
   EXPECT_EQ(identity.keep_alive_seconds, 17);
   const auto token = protocol::parse_sas_token(identity.password);
   ASSERT_TRUE(token) << token.error().message;
@@ -527,7 +534,7 @@ TEST_F(DevicePoolTest, FailingWorkIsNeverReportedAndNeverConverges) {
   hub.notify(2, R"("a":1)");
   pass(1s);
   EXPECT_TRUE(hub.reports.empty());
-  EXPECT_EQ(heard.take(), (Lines{"notified 0 v2"}));
+  EXPECT_EQ(heard.take(), (Lines{"notified 0 v2", "apply failed 0 v2"}));
   EXPECT_EQ(pool().tasks_open(), 0u);
   EXPECT_EQ(ledger(kReport).asked, 0u);
 }
@@ -537,7 +544,34 @@ TEST_F(DevicePoolTest, OneFailingListenerKeepsItsPatchFromConverging) {
   bring_online();
   hub.notify(2, R"("a":1,"b":1)");
   hub.answer_report();
-  EXPECT_EQ(heard.take(), (Lines{"notified 0 v2", "sent 0 v2", R"(reported {"a":1} v2)"}));
+  EXPECT_EQ(heard.take(), (Lines{"notified 0 v2", "sent 0 v2", R"(reported {"a":1} v2)", "apply failed 0 v2"}));
+}
+
+TEST_F(DevicePoolTest, AFailingListenerIsToldOnceTheLastListenerIsDone) {
+  fleet.listeners = {listener("a", after(50ms)), listener("b", {}, 1)};
+  bring_online();
+  hub.notify(2, R"("a":1,"b":1)");
+  EXPECT_EQ(heard.take(), (Lines{"notified 0 v2"}));
+  pass(51ms);
+  hub.answer_report();
+  EXPECT_EQ(heard.take(), (Lines{"sent 0 v2", R"(reported {"a":1} v2)", "apply failed 0 v2"}));
+}
+
+TEST_F(DevicePoolTest, AReportThatIsNotAcceptedIsNoFailureOfTheSimulatedWork) {
+  fleet.listeners = {listener("a"), listener("b", {}, 1)};
+  bring_online();
+  hub.notify(2, R"("a":1,"b":1)");
+  hub.answer_report(0, 500);
+  EXPECT_EQ(heard.take(), (Lines{"notified 0 v2", "sent 0 v2"}));
+}
+
+TEST_F(DevicePoolTest, FailingWorkForAFetchedStateIsTold) {
+  fleet.listeners = {listener("", {}, 1)};
+  connect();
+  hub.accept();
+  hub.grant();
+  hub.answer_twin(4, R"("a":1)");
+  EXPECT_EQ(heard.take(), (Lines{"fetched 0 v4", "sync failed 0 v4"}));
 }
 
 TEST_F(DevicePoolTest, TheFailureShareIsMet) {
@@ -1023,6 +1057,290 @@ TEST_F(DevicePoolTest, TheLedgerAddsUpAfterAnyStory) {
   EXPECT_EQ(pool().tasks_open(), 0u);
   EXPECT_GT(ledger(kReport).acknowledged, 100u);
   EXPECT_GT(ledger(kConnect).acknowledged, 20u);
+}
+
+// --- Token renewal ---------------------------------------------------------------------------------------------------
+
+class TokenRenewal : public DevicePoolTest {
+ protected:
+  TokenRenewal() { fleet.token = {.lifetime = 10s, .renew_before = 2500ms, .jitter = 0}; }
+  /// Accepted with the session that the hub kept, and the gap closed.
+  void let_back(int64_t version, std::string_view properties = {}, LocalDevice device = 0) {
+    hubs[device].session_present = true;
+    hubs[device].accept();
+    hubs[device].answer_twin(version, properties);
+  }
+};
+
+TEST_F(TokenRenewal, IsACleanReconnectWithANewTokenAndWithoutSubscribe) {
+  bring_online();
+  pass(7s);
+  EXPECT_TRUE(hub.calls.empty());
+  pass(600ms);
+  EXPECT_EQ(hub.calls, (Lines{"disconnect", "dial"}));
+  EXPECT_EQ(pool().state(0), DeviceState::connecting);
+  pass(20ms);
+  hub.session_present = true;
+  hub.accept();
+  EXPECT_EQ(pool().state(0), DeviceState::online);
+  const auto token = protocol::parse_sas_token(hub.identity.password);
+  ASSERT_TRUE(token);
+  EXPECT_EQ(token->se, unix_seconds(clock.wall() + 10s));
+  EXPECT_EQ(hub.calls, (Lines{"disconnect", "dial", "get"})) << "what changed in between is read, nothing subscribed";
+  hub.answer_twin(1);
+  EXPECT_EQ(heard.take(), (Lines{"fetched 0 v1"}));
+}
+
+TEST_F(TokenRenewal, IsAnOperationOfItsOwnAndNoReconnect) {
+  bring_online();
+  pass(7600ms);
+  clock.advance(30ms);
+  let_back(1);
+  EXPECT_EQ(ledger(kRenew), (Ledger{1, 1, 1, 0, 0, 0}));
+  EXPECT_EQ(ledger(kConnect), (Ledger{1, 1, 1, 0, 0, 0}));
+  uint64_t reconnects_sum = 0;
+  for (const auto& reason : recorded.health().reconnects) reconnects_sum += reason.get();
+  EXPECT_EQ(reconnects_sum, 0u);
+  const auto took = recorded.cell(kRenew, 0).service.snapshot().max();
+  EXPECT_GE(took, 30ms);
+  EXPECT_LT(took, 200ms);
+}
+
+TEST_F(TokenRenewal, ComesAgainAndAgain) {
+  bring_online();
+  for (int i = 1; i <= 5; ++i) {
+    pass(7600ms);
+    let_back(1);
+    EXPECT_EQ(ledger(kRenew).acknowledged, static_cast<uint64_t>(i));
+  }
+}
+
+TEST_F(TokenRenewal, WaitsForWhatIsInFlightAndHoldsBackWhatIsNew) {
+  bring_online();
+  pass(7400ms);
+  get_twin();
+  pass(200ms);
+  EXPECT_EQ(hub.disconnects, 0) << "the GET is not answered yet";
+  report(7);
+  telemetry();
+  EXPECT_TRUE(hub.reports.empty() && hub.telemetry.empty());
+  EXPECT_EQ(pool().requests_waiting(), 2u);
+  hub.answer_twin(1);
+  pass(2ms);
+  EXPECT_EQ(hub.disconnects, 1);
+  get_twin();
+  EXPECT_EQ(pool().requests_waiting(), 3u);
+  hub.calls.clear();
+  hub.session_present = true;
+  hub.accept();
+  EXPECT_EQ(hub.calls, (Lines{"get", "report", "telemetry", "get"})) << "the gap first, then in the order of arrival";
+  EXPECT_EQ(hub.reports[0].patch, R"({"twinstorm":{"n":7}})");
+  EXPECT_EQ(pool().requests_waiting(), 0u);
+  hub.answer_twin(1);
+  hub.answer_twin(1);
+  hub.answer_report();
+  hub.acknowledge_telemetry();
+  EXPECT_EQ(ledger(kReport), (Ledger{1, 1, 1, 0, 0, 0}));
+  EXPECT_EQ(ledger(kTelemetry), (Ledger{1, 1, 1, 0, 0, 0}));
+  EXPECT_EQ(ledger(kGetTwin).acknowledged, 4u);  // the first connect, two asked for, the gap
+}
+
+TEST_F(TokenRenewal, WaitingRequestsAreTimedFromWhenTheyWereDue) {
+  bring_online();
+  pass(7600ms);
+  report(1);
+  clock.advance(40ms);
+  let_back(1);
+  hub.answer_report();
+  const auto& cell = recorded.cell(kReport, 0);
+  EXPECT_GE(cell.intended.snapshot().max(), 40ms);
+  EXPECT_EQ(cell.service.snapshot().max(), 0ms);
+}
+
+TEST_F(TokenRenewal, AChangeMissedInBetweenIsFoundAndApplied) {
+  bring_online();
+  pass(7600ms);
+  heard.take();
+  let_back(2, R"("a":2)");
+  EXPECT_EQ(hub.reports.at(0).patch, R"({"a":2})");
+  hub.answer_report();
+  EXPECT_EQ(heard.take(), (Lines{"fetched 0 v2", R"(reported {"a":2} v2)", "synced 0 v2"}));
+}
+
+TEST_F(TokenRenewal, ANotificationBeforeTheAnswerIsAppliedOnceAndIsNoStepBack) {
+  bring_online();
+  pass(7600ms);
+  heard.take();
+  hub.session_present = true;
+  hub.accept();
+  hub.notify(2, R"("a":2)");
+  hub.answer_report();
+  hub.answer_twin(1);  // read before that change
+  EXPECT_EQ(heard.take(),
+            (Lines{"notified 0 v2", "sent 0 v2", R"(reported {"a":2} v2)", "converged 0 v2", "fetched 0 v1"}));
+}
+
+TEST_F(TokenRenewal, SimulatedWorkGoesOnAndIsReportedAfterwards) {
+  fleet.listeners = {listener("", after(300ms))};
+  bring_online();
+  pass(7400ms);
+  hub.notify(2, R"("a":2)");
+  pass(200ms);
+  EXPECT_EQ(hub.disconnects, 1) << "simulated work is nothing in flight";
+  pass(200ms);  // the work is done while the device is away
+  heard.take();
+  let_back(2, R"("a":2)");
+  hub.answer_report();
+  EXPECT_EQ(heard.take(), (Lines{"sent 0 v2", "fetched 0 v2", R"(reported {"a":2} v2)", "converged 0 v2"}));
+}
+
+TEST_F(TokenRenewal, SubscribesWhenTheHubHasForgottenTheSession) {
+  bring_online();
+  pass(7600ms);
+  report(1);
+  hub.calls.clear();
+  hub.session_present = false;
+  hub.accept();
+  hub.grant();
+  EXPECT_TRUE(hub.reports.empty());
+  hub.answer_twin(1);
+  EXPECT_EQ(pool().state(0), DeviceState::online);
+  EXPECT_EQ(hub.calls, (Lines{"subscribe", "get", "report"}));
+  hub.answer_report();
+}
+
+TEST_F(TokenRenewal, ThatIsRefusedFailsAndTheRetryPolicyGoesOn) {
+  bring_online();
+  pass(7600ms);
+  report(1);
+  hub.refuse(ConnectRefusal::unauthorized);
+  EXPECT_EQ(pool().state(0), DeviceState::waiting);
+  EXPECT_EQ(errors_of(recorder, kRenew, ErrorClass::unauthorized), 1u);
+  EXPECT_EQ(reconnects(ReconnectReason::renewal), 1u);
+  EXPECT_EQ(errors_of(recorder, kReport, ErrorClass::device_offline), 1u) << "it had waited in vain";
+  come_back(1);
+  EXPECT_EQ(pool().state(0), DeviceState::online);
+  EXPECT_EQ(ledger(kConnect).acknowledged, 2u);
+}
+
+TEST_F(TokenRenewal, ThatNobodyAnswersTimesOut) {
+  bring_online();
+  pass(7600ms);
+  pass(11s);
+  EXPECT_EQ(ledger(kRenew).timed_out, 1u);
+  EXPECT_EQ(reconnects(ReconnectReason::renewal), 1u);
+}
+
+TEST_F(TokenRenewal, WhatWaitsTooLongIsDroppedAtItsDeadline) {
+  fleet.timeout = 1s;
+  bring_online();
+  pass(7600ms);
+  hub.session_present = false;
+  hub.accept();  // subscribing, which takes as long as it may
+  report(1);
+  pass(900ms);
+  hub.grant();
+  pass(200ms);
+  EXPECT_EQ(errors_of(recorder, kReport, ErrorClass::deadline_passed), 1u);
+  EXPECT_EQ(pool().requests_waiting(), 0u);
+}
+
+TEST_F(TokenRenewal, ACutInTheMiddleLosesNothingFromTheBooks) {
+  bring_online();
+  pass(7600ms);
+  report(1);
+  pool().cut(0);
+  EXPECT_EQ(errors_of(recorder, kRenew, ErrorClass::disconnected), 1u);
+  EXPECT_EQ(ledger(kReport).dropped, 1u);
+  EXPECT_EQ(reconnects(ReconnectReason::scripted), 1u);
+}
+
+TEST_F(TokenRenewal, DoesNotBeginWhenTheLoadIsOver) {
+  bring_online();
+  pool().stop_spontaneous_work();
+  pass(20s);
+  EXPECT_EQ(hub.disconnects, 0);
+}
+
+TEST_F(TokenRenewal, TheEndOfTheRunDropsWhatStillWaits) {
+  bring_online();
+  pass(7600ms);
+  hub.session_present = false;
+  hub.accept();
+  report(1);
+  EXPECT_EQ(pool().requests_open() - pool().requests_waiting(), 0u);
+  pool().disconnect_all();
+  EXPECT_EQ(errors_of(recorder, kReport, ErrorClass::aborted), 1u);
+}
+
+TEST_F(TokenRenewal, KeepsTheKeepAliveOfTheLinkGoing) {
+  bring_online();
+  pass(7600ms);
+  let_back(1);
+  const int before = hub.on_time_calls;
+  hub.deadline = clock.mono() + 1s;
+  hub.notify(2, R"("a":1)");
+  hub.answer_report();
+  pass(7600ms);
+  EXPECT_EQ(hub.on_time_calls, before) << "the deadline moved without the owner being told; it is read when armed";
+  let_back(2);
+  pass(2s);
+  EXPECT_EQ(hub.on_time_calls, before + 1);
+}
+
+TEST_F(TokenRenewal, JitterSpreadsItAndNeverMakesItLater) {
+  fleet.token.jitter = 0.5;
+  for (LocalDevice device = 0; device < kDevices; ++device) bring_online(device);
+  std::vector<Nanos> ages(kDevices, Nanos{0});
+  for (Nanos age{0}; age <= 7600ms; age += 10ms) {
+    for (LocalDevice device = 0; device < kDevices; ++device) {
+      if (hubs[device].disconnects > 0 && ages[device] == Nanos{0}) ages[device] = age;
+    }
+    pass(10ms);
+  }
+  for (const Nanos age : ages) {
+    EXPECT_GE(age, 3740ms);
+    EXPECT_LE(age, 7510ms);
+  }
+  EXPECT_NE(ages[0], ages[1]);
+  EXPECT_NE(ages[1], ages[2]);
+}
+
+// --- Certificates, methods, messages ---------------------------------------------------------------------------------
+
+TEST_F(DevicePoolTest, DevicesWithCertificatesShowTheirOwnAndSendNoTokenNorRenewAny) {
+  fleet.certificates = {"the key", {"zero", "one", "two"}};
+  fleet.token = {.lifetime = 10s, .renew_before = 2s, .jitter = 0};
+  connect(1);
+  const auto* shown = hubs[1].events->client_certificate(1);
+  ASSERT_NE(shown, nullptr);
+  EXPECT_EQ(shown->certificate_pem, "one");
+  EXPECT_EQ(shown->key_pem, "the key");
+  hubs[1].accept();
+  EXPECT_EQ(hubs[1].identity.password, "");
+  hubs[1].grant();
+  hubs[1].answer_twin(1);
+  pass(1h);
+  EXPECT_EQ(hubs[1].disconnects, 0);
+}
+
+TEST_F(DevicePoolTest, DevicesWithTokensShowNoCertificate) {
+  connect();
+  EXPECT_EQ(hub.events->client_certificate(0), nullptr);
+}
+
+TEST_F(DevicePoolTest, MethodsAreAnsweredWithTheirPayloadAndMessagesCounted) {
+  using transport::Subscriptions;
+  fleet.subscriptions = Subscriptions::twin | Subscriptions::methods | Subscriptions::devicebound;
+  bring_online();
+  EXPECT_EQ(hub.subscriptions, fleet.subscriptions);
+  hub.events->on_method(0, "reboot", "1f", R"({"delay":3})");
+  EXPECT_EQ(hub.method_responses, (Lines{R"(1f 200 {"delay":3})"}));
+  hub.events->on_message(0, "%24.mid=1", "hello");
+  hub.next_result = Sent::would_block;
+  hub.events->on_method(0, "reboot", "20", "null");
+  EXPECT_EQ(recorded.health().methods_answered.get(), 1u);
+  EXPECT_EQ(recorded.health().messages_received.get(), 1u);
 }
 
 }  // namespace

@@ -39,6 +39,8 @@ struct FakeHubSide {
   MonoTime deadline = MonoTime::max();
   int on_time_calls = 0;
   bool session_present = false;  ///< what `accept` says
+  transport::Subscriptions subscriptions = transport::Subscriptions::none;
+  std::vector<std::string> method_responses;  ///< `<rid> <status> <payload>`
   transport::Identity identity;
 
   void accept() {
@@ -100,8 +102,9 @@ class FakeLink final : public transport::DeviceTransport {
     ++hub_.dials;
     hub_.open = true;
   }
-  transport::Sent subscribe(transport::Subscriptions, transport::DeviceName) override {
+  transport::Sent subscribe(transport::Subscriptions set, transport::DeviceName) override {
     hub_.calls.push_back("subscribe");
+    hub_.subscriptions = set;
     ++hub_.subscribes;
     return transport::Sent::ok;
   }
@@ -122,6 +125,11 @@ class FakeLink final : public transport::DeviceTransport {
     hub_.calls.push_back("telemetry");
     message = hub_.next_message++;
     hub_.telemetry.push_back({message, std::string{telemetry.from.device_id}, telemetry.payload.size()});
+    return transport::Sent::ok;
+  }
+  transport::Sent send_method_response(std::string_view rid, int status, std::string_view payload) override {
+    if (hub_.next_result != transport::Sent::ok) return hub_.next_result;
+    hub_.method_responses.push_back(std::string{rid} + ' ' + std::to_string(status) + ' ' + std::string{payload});
     return transport::Sent::ok;
   }
   void disconnect() override {
