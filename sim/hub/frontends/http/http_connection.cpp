@@ -257,9 +257,9 @@ void HttpConnection::on_request(std::string& out) {
   call.if_match = copy(parser_.header("if-match"));
   call.body = parser_.body();
   if (concerns_one_device(operation)) {
+    Shard& owner = shard().shared().owner_of(call.route.device_id);
     answer_from(
-        shard().shared().owner_of(call.route.device_id),
-        [call = std::move(call)](Shard& owner) { return serve_device(call, owner); }, out);
+        owner, [call = std::move(call)](Shard& place) { return serve_device(call, place); }, out);
     return;
   }
   call.max_item_count = copy(parser_.header("x-ms-max-item-count"));
