@@ -214,6 +214,7 @@ void Hub::Impl::run() {
 void Hub::Impl::stop() {
   const std::lock_guard lock{stop_mutex};
   if (std::exchange(stopped, true)) return;
+  shared.serving = false;
   metrics.reset();
   for (const auto& shard : shared.shards) shard->request_stop();
   for (const auto& shard : shared.shards) shard->join();
