@@ -16,6 +16,12 @@ ServiceError principal_unauthorized(std::string_view principal, std::string_view
           fmt::format("Principal {} is not authorized for {} on {} due to no assigned permissions", principal, method,
                       path)};
 }
+ServiceError invalid_protocol_version(std::optional<std::string_view> version) {
+  std::string message = "BadRequest, ";
+  message += version ? fmt::format("this hub does not know api-version '{}'", *version)
+                     : std::string{"the query parameter api-version is missing"};
+  return {400, 400'001, "InvalidProtocolVersion", message.append(", send api-version=2021-04-12")};
+}
 ServiceError device_not_found(std::string_view device_id) {
   return {404, 404'001, "DeviceNotFound", std::string{device_id}};
 }

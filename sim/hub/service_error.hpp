@@ -2,6 +2,7 @@
 // JSON body the service API answers them with (service.md 14).
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -17,6 +18,8 @@ using ServiceResult = twin::TwinResult<T>;
 ServiceError unauthorized(std::string message);  ///< 401002 IotHubUnauthorizedAccess
 /// 401003 IotHubUnauthorized: the roles of a bearer token's principal do not suffice.
 ServiceError principal_unauthorized(std::string_view principal, std::string_view method, std::string_view path);
+/// 400001 InvalidProtocolVersion: `api-version` is missing (nullopt) or none that this hub knows.
+ServiceError invalid_protocol_version(std::optional<std::string_view> version);
 ServiceError device_not_found(std::string_view device_id);            ///< 404001
 ServiceError module_not_found(std::string_view module_id);            ///< 404010
 ServiceError device_already_exists(std::string_view device_id);       ///< 409001

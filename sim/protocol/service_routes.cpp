@@ -1,5 +1,6 @@
 #include "sim/protocol/service_routes.hpp"
 
+#include <algorithm>
 #include <array>
 #include <span>
 
@@ -246,6 +247,14 @@ Result<ServiceRoute> parse_service_route(std::string_view method, std::string_vi
   }
   if (path_known) return fail(ErrorCode::precondition_failed, "the resource exists, but not with this method");
   return fail(ErrorCode::not_found, "no such resource");
+}
+
+bool is_known_api_version(std::string_view version) {
+  constexpr std::array<std::string_view, 16> kKnown{
+      "2021-04-12",         "2020-09-30",         "2024-03-31", "2020-05-31-preview", "2020-03-13", "2020-03-01",
+      "2019-10-01",         "2019-07-01-preview", "2019-03-30", "2018-08-30-preview", "2018-06-30", "2018-04-01",
+      "2017-11-08-preview", "2017-06-30",         "2016-11-14", "2016-02-03"};
+  return std::find(kKnown.begin(), kKnown.end(), version) != kKnown.end();
 }
 
 namespace service_target {

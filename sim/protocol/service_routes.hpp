@@ -82,6 +82,9 @@ struct ServiceRoute {
 /// broken percent-encoding) or with `precondition_failed` when the path exists but not with this method (answer 405).
 Result<ServiceRoute> parse_service_route(std::string_view method, std::string_view target);
 
+/// Versions of the service API that the hub answers alike: those of published SDKs and tools (service.md 3.1).
+bool is_known_api_version(std::string_view version);
+
 /// What the client sends. Targets carry `?api-version=2021-04-12`; ids are percent-encoded.
 namespace service_target {
 std::string device(std::string_view device_id);

@@ -100,6 +100,10 @@ ServiceResult<void> read_authentication(const twin::Value& authentication, bool 
   return {};
 }
 
+std::string edge_scope(const DeviceRecord& record) {
+  return fmt::format("ms-azure-iot-edge://{}-{}", record.twin.device_id, record.generation_id);
+}
+
 uint64_t first_identity_etag() {
   // Nine digits, as on the live service: nobody should rely on where it starts.
   uint32_t random = 0;
@@ -155,7 +159,7 @@ ServiceResult<void> check_device_id(std::string_view id) {
   }
   if (!std::all_of(id.begin(), id.end(), allowed)) {
     return twin::argument_invalid(fmt::format("'{}' has a character outside of ASCII letters, digits and {}", id,
-                                              "- : . + % _ # * ? ! ( ) , = @ $ '"));
+                                              "- : . + % _ # * ? ! ( ) , = @ $ ' and a semicolon"));
   }
   return {};
 }
@@ -186,6 +190,17 @@ ServiceResult<IdentityRequest> parse_identity(const twin::Value& body, bool is_m
   auto scope = optional_text(body, "deviceScope");
   if (!scope) return scope.error();
   request.device_scope = std::move(*scope);
+  if (const twin::Value* scopes = find_any_case(body, "parentScopes"); scopes != nullptr && !scopes->is_null()) {
+    const auto elements = scopes->elements();
+    if (!scopes->is_array() ||
+        !std::all_of(elements.begin(), elements.end(), [](const twin::Value& each) { return each.is_string(); })) {
+      return twin::argument_invalid("'parentScopes' must be an array of strings");
+    }
+    request.parent_scopes = *scopes;
+  }
+  auto managed_by = optional_text(body, "managedBy");
+  if (!managed_by) return managed_by.error();
+  request.managed_by = std::move(*managed_by);
   return request;
 }
 
@@ -209,7 +224,18 @@ void replace_identity(DeviceRecord& record, const IdentityRequest& request, Wall
   twin.x509_primary = request.x509_primary;
   twin.x509_secondary = request.x509_secondary;
   twin.iot_edge = request.iot_edge;
-  twin.device_scope = request.device_scope;
+  record.managed_by = request.managed_by;
+  if (request.iot_edge && !record.is_module()) {
+    // A new edge device that names a scope means its parent's; its own follows from id and generation.
+    const bool named_parent = twin.device_scope.empty() && !request.device_scope.empty();
+    twin.parent_scopes = named_parent && request.parent_scopes.empty()
+                             ? twin::Value::array({twin::Value::string(request.device_scope)})
+                             : request.parent_scopes;
+    twin.device_scope = edge_scope(record);
+  } else {
+    twin.device_scope = request.device_scope;
+    twin.parent_scopes = request.parent_scopes;
+  }
   if (request.authentication_type == twin::AuthenticationType::sas) {
     record.primary_key = request.primary_key.empty() ? generate_key() : request.primary_key;
     record.secondary_key = request.secondary_key.empty() ? generate_key() : request.secondary_key;
@@ -238,7 +264,8 @@ void write_identity(const DeviceRecord& record, IdentityEcho echo, std::string& 
   if (record.is_module()) {
     out += R"(,"moduleId":)";
     twin::write_string(twin.module_id, out);
-    out += R"(,"managedBy":null)";
+    out += R"(,"managedBy":)";
+    write_text_or_null(record.managed_by, out);
   }
   fmt::format_to(std::back_inserter(out), R"(,"generationId":"{}","etag":"{}","connectionState":"{}")",
                  record.generation_id, twin.device_etag, to_string(twin.connection_state));

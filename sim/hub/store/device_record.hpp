@@ -72,6 +72,7 @@ struct DeviceRecord {
   std::string generation_id;   ///< decimal count of 100 ns ticks since year 1, fixed at creation
   std::string primary_key;     ///< base64
   std::string secondary_key;   ///< base64
+  std::string managed_by;      ///< modules only: who looks after it
   WallTime connection_state_updated = twin::kNever;
 
   uint8_t subscriptions = 0;    ///< of the stored MQTT session
@@ -106,6 +107,8 @@ struct IdentityRequest {
   std::string x509_secondary;
   bool iot_edge = false;
   std::string device_scope;
+  twin::Value parent_scopes;  ///< array of strings, or null when absent
+  std::string managed_by;     ///< modules only
 };
 
 /// 1 to 128 characters of the documented alphabet (service.md 3.1). Error: 400.

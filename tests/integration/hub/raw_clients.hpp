@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,6 +27,17 @@ namespace twinstorm::hub::testing {
 
 constexpr int kPatienceMs = 5000;
 
+/// What may lie between a RawSocket and its descriptor: TLS, WebSocket framing (secure_layers.hpp). Blocking.
+class ByteLayer {
+ public:
+  virtual ~ByteLayer() = default;
+  /// As send(2) and recv(2); a negative number of `read` other than -1 means: nothing yet, wait again.
+  virtual ssize_t write(std::string_view bytes) = 0;
+  virtual ssize_t read(char* into, size_t size) = 0;
+  /// Bytes are here that no readiness of the descriptor announces.
+  virtual bool holds_bytes() const { return false; }
+};
+
 class RawSocket {
  public:
   explicit RawSocket(uint16_t port) : fd_{socket(AF_INET, SOCK_STREAM, 0)} {
@@ -45,7 +57,8 @@ class RawSocket {
 
   void send(std::string_view bytes) {
     while (!bytes.empty()) {
-      const ssize_t sent = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      const ssize_t sent =
+          layer != nullptr ? layer->write(bytes) : ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
       if (sent <= 0) return;  // the hub closed: the test looks at what it answered
       bytes.remove_prefix(static_cast<size_t>(sent));
     }
@@ -53,9 +66,10 @@ class RawSocket {
   /// Appends what arrives; false on end of stream, reset or silence.
   bool receive(int patience_ms = kPatienceMs) {
     pollfd waiting{fd_, POLLIN, 0};
-    if (poll(&waiting, 1, patience_ms) <= 0) return false;
+    if ((layer == nullptr || !layer->holds_bytes()) && poll(&waiting, 1, patience_ms) <= 0) return false;
     char buffer[65536];
-    const ssize_t size = recv(fd_, buffer, sizeof buffer, 0);
+    const ssize_t size = layer != nullptr ? layer->read(buffer, sizeof buffer) : recv(fd_, buffer, sizeof buffer, 0);
+    if (size < -1) return true;
     if (size <= 0) {
       ended_ = true;
       return false;
@@ -70,6 +84,7 @@ class RawSocket {
     return ended_;
   }
   void shut() {
+    layer.reset();
     if (fd_ >= 0) close(fd_);
     fd_ = -1;
   }
@@ -79,7 +94,10 @@ class RawSocket {
     setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
   }
 
+  int descriptor() const { return fd_; }
+
   std::string received;
+  std::unique_ptr<ByteLayer> layer;
 
  private:
   int fd_;
@@ -213,7 +231,12 @@ class RawHttp : public RawSocket {
   }
   void write(std::string_view method, std::string_view target, std::string_view body = {},
              std::string_view more_headers = {}) {
-    std::string out = std::string{method} + " " + std::string{target} + " HTTP/1.1\r\nHost: hub.localhost\r\n";
+    std::string out = std::string{method} + " " + std::string{target};
+    if (target.find("api-version=") == std::string_view::npos && !target.starts_with("/twinstorm/")) {
+      out += target.find('?') == std::string_view::npos ? "?" : "&";
+      out += "api-version=2021-04-12";
+    }
+    out += " HTTP/1.1\r\nHost: hub.localhost\r\n";
     if (!token.empty()) out += "Authorization: " + token + "\r\n";
     if (!body.empty()) out += "Content-Type: application/json; charset=utf-8\r\n";
     out += "Content-Length: " + std::to_string(body.size()) + "\r\n" + std::string{more_headers} + "\r\n";

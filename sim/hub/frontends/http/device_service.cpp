@@ -1,5 +1,8 @@
 #include "sim/hub/frontends/http/device_service.hpp"
 
+#include <array>
+#include <utility>
+
 #include <fmt/format.h>
 
 namespace twinstorm::hub {
@@ -9,13 +12,67 @@ using Op = protocol::ServiceOperation;
 
 constexpr size_t kModulesMax = 50;  // service.md 4.1
 
-ServiceResult<DeviceRecord*> find_record(const ServiceCall& call, Shard& shard) {
+/// Calls about the identities of modules need their device: under a policy a missing or disabled one is 401, not 404
+/// (service.md 4.1).
+ServiceResult<void> check_device_of_modules(const ServiceCall& call, Shard& shard) {
+  const DeviceRecord* device = shard.store().find(call.route.device_id, {});
+  if (device == nullptr) {
+    if (call.by_role) return device_not_found(call.route.device_id);
+    return unauthorized(fmt::format("this hub does not contain the device '{}'", call.route.device_id));
+  }
+  if (device->twin.status == twin::DeviceStatus::enabled || call.by_role) return {};
+  return unauthorized(fmt::format("the device '{}' is disabled", call.route.device_id));
+}
+
+ServiceResult<DeviceRecord*> find_identity(const ServiceCall& call, Shard& shard) {
+  const bool of_module = !call.route.module_id.empty();
+  if (of_module) {
+    if (auto device = check_device_of_modules(call, shard); !device) return device.error();
+  }
   DeviceRecord* record = shard.store().find(call.route.device_id, call.route.module_id);
   if (record != nullptr) return record;
-  if (!call.route.module_id.empty() && shard.store().find(call.route.device_id, {}) != nullptr) {
-    return module_not_found(call.route.module_id);
-  }
+  return of_module ? module_not_found(call.route.module_id) : device_not_found(call.route.device_id);
+}
+
+/// A missing module twin is a missing device, too (service.md 5.4).
+ServiceResult<DeviceRecord*> find_twin(const ServiceCall& call, Shard& shard) {
+  DeviceRecord* record = shard.store().find(call.route.device_id, call.route.module_id);
+  if (record != nullptr) return record;
   return device_not_found(call.route.device_id);
+}
+
+void close_links(Shard& shard, DeviceRecord& record) {
+  if (!record.is_module()) {
+    for (DeviceRecord* module : shard.store().modules_of(record.twin.device_id)) {
+      if (module->link != nullptr) module->link->close(DeviceLink::CloseReason::hub);
+    }
+  }
+  if (record.link != nullptr) record.link->close(DeviceLink::CloseReason::hub);
+}
+
+constexpr std::array<std::string_view, 2> kEdgeModules{"$edgeAgent", "$edgeHub"};
+
+/// An edge device has its system modules, any other device has not.
+void match_edge_modules(Shard& shard, const DeviceRecord& device, WallTime now) {
+  if (device.is_module()) return;
+  for (const std::string_view id : kEdgeModules) {
+    DeviceRecord* module = shard.store().find(device.twin.device_id, id);
+    if (device.twin.iot_edge == (module != nullptr)) continue;
+    if (module != nullptr) {
+      unregister(shard, *module);
+      continue;
+    }
+    IdentityRequest request;
+    request.authentication_type = twin::AuthenticationType::none;
+    shard.store().modules.insert(make_record(device.twin.device_id, id, request, now));
+  }
+}
+
+/// The registry's own errors about modules have another body than the rest (service.md 14.1, form C).
+bool has_flat_body(Op operation, const ServiceError& error) {
+  const bool registry =
+      operation == Op::create_or_update_module || operation == Op::get_module || operation == Op::delete_module;
+  return registry && error.status != 400 && error.status != 401;
 }
 
 ServiceAnswer twin_answer(DeviceRecord& record) {
@@ -32,7 +89,7 @@ ServiceAnswer identity_answer(const DeviceRecord& record, IdentityEcho echo) {
 }
 
 ServiceResult<ServiceAnswer> get_twin(const ServiceCall& call, Shard& shard) {
-  const auto record = find_record(call, shard);
+  const auto record = find_twin(call, shard);
   if (!record) return record.error();
   shard.counts().add(&HubCounts::twin_reads);
   return twin_answer(**record);
@@ -44,7 +101,7 @@ ServiceResult<void> check_if_match(const ServiceCall& call, const DeviceRecord& 
 }
 
 ServiceResult<ServiceAnswer> patch_twin_call(const ServiceCall& call, Shard& shard) {
-  const auto record = find_record(call, shard);
+  const auto record = find_twin(call, shard);
   if (!record) return record.error();
   if (auto match = check_if_match(call, **record); !match) return match.error();
   const auto body = twin::parse_body(call.body);
@@ -56,7 +113,7 @@ ServiceResult<ServiceAnswer> patch_twin_call(const ServiceCall& call, Shard& sha
 }
 
 ServiceResult<ServiceAnswer> replace_twin_call(const ServiceCall& call, Shard& shard) {
-  const auto record = find_record(call, shard);
+  const auto record = find_twin(call, shard);
   if (!record) return record.error();
   if (auto match = check_if_match(call, **record); !match) return match.error();
   const auto body = twin::parse_body(call.body);
@@ -78,10 +135,14 @@ ServiceResult<ServiceAnswer> put_identity(const ServiceCall& call, Shard& shard)
   if (!body) return body.error();
   const auto request = parse_identity(*body, !module_id.empty());
   if (!request) return request.error();
-  const twin::Value* named = body->find(module_id.empty() ? "deviceId" : "moduleId");
-  const std::string& expected = module_id.empty() ? device_id : module_id;
-  if (named != nullptr && (!named->is_string() || named->text() != expected)) {
-    return twin::argument_invalid(fmt::format("the id in the body is not the id in the path, '{}'", expected));
+  for (const auto& [member, expected] : {std::pair{"deviceId", device_id}, std::pair{"moduleId", module_id}}) {
+    const twin::Value* named = body->find(member);
+    if (named == nullptr || named->is_null() || expected.empty()) continue;
+    if (named->is_string() && named->text() == expected) continue;
+    return twin::argument_invalid(fmt::format("the {} in the body is not that in the path, '{}'", member, expected));
+  }
+  if (!module_id.empty()) {
+    if (auto device = check_device_of_modules(call, shard); !device) return device.error();
   }
   // An empty value asks for a creation, as no value does (service.md 3.2).
   const bool create = !call.if_match || call.if_match->empty() || *call.if_match == "\"\"";
@@ -94,23 +155,20 @@ ServiceResult<ServiceAnswer> put_identity(const ServiceCall& call, Shard& shard)
   }
   if (record == nullptr) return module_id.empty() ? device_not_found(device_id) : module_not_found(module_id);
   if (!identity_etag_matches(*record, *call.if_match)) return identity_precondition_failed();
-  replace_identity(*record, *request, now);
-  if (record->twin.status == twin::DeviceStatus::disabled && record->link != nullptr) {
-    record->link->close(DeviceLink::CloseReason::hub);
-  }
+  if (auto updated = update_identity(shard, *record, *request, now); !updated) return updated.error();
   shard.counts().add(&HubCounts::registry_writes);
   return identity_answer(*record, IdentityEcho::stored);
 }
 
 ServiceResult<ServiceAnswer> get_identity(const ServiceCall& call, Shard& shard) {
-  const auto record = find_record(call, shard);
+  const auto record = find_identity(call, shard);
   if (!record) return record.error();
   shard.counts().add(&HubCounts::registry_reads);
   return identity_answer(**record, IdentityEcho::stored);
 }
 
 ServiceResult<ServiceAnswer> delete_identity(const ServiceCall& call, Shard& shard) {
-  const auto record = find_record(call, shard);
+  const auto record = find_identity(call, shard);
   if (!record) return record.error();
   if (!call.if_match || call.if_match->empty()) {
     return identity_precondition_failed("Etag missing, send If-Match with the ETag or *");
@@ -124,7 +182,7 @@ ServiceResult<ServiceAnswer> delete_identity(const ServiceCall& call, Shard& sha
 }
 
 ServiceResult<ServiceAnswer> list_modules(const ServiceCall& call, Shard& shard) {
-  if (shard.store().find(call.route.device_id, {}) == nullptr) return device_not_found(call.route.device_id);
+  if (auto device = check_device_of_modules(call, shard); !device) return device.error();
   ServiceAnswer answer;
   answer.body = "[";
   for (const DeviceRecord* module : shard.store().modules_of(call.route.device_id)) {
@@ -230,8 +288,14 @@ bool concerns_one_device(Op operation) {
 ServiceAnswer serve_device(const ServiceCall& call, Shard& shard) {
   auto answer = dispatch(call, shard);
   if (answer) return std::move(*answer);
-  count_refusal(shard.counts(), call.route.operation, answer.error().status);
-  return error_answer(answer.error(), shard);
+  const ServiceError& error = answer.error();
+  count_refusal(shard.counts(), call.route.operation, error.status);
+  ServiceAnswer refusal = error_answer(error, shard);
+  if (has_flat_body(call.route.operation, error)) {
+    refusal.body.clear();
+    twin::write_device_error(error, shard.make_hex_id(), shard.wall_now(), refusal.body);
+  }
+  return refusal;
 }
 
 ServiceResult<DeviceRecord*> register_device(Shard& shard, std::string_view device_id, std::string_view module_id,
@@ -252,19 +316,27 @@ ServiceResult<DeviceRecord*> register_device(Shard& shard, std::string_view devi
   RecordTable& table = module_id.empty() ? shard.store().devices : shard.store().modules;
   DeviceRecord& record = table.insert(make_record(device_id, module_id, request, now));
   if (module_id.empty()) shard.counts().add(&HubCounts::registered_devices);
+  match_edge_modules(shard, record, now);
   shard.counts().add(&HubCounts::registry_writes);
   return &record;
 }
 
+ServiceResult<void> update_identity(Shard& shard, DeviceRecord& record, const IdentityRequest& request, WallTime now) {
+  if (record.twin.iot_edge && request.iot_edge && request.device_scope != record.twin.device_scope) {
+    return twin::argument_invalid("Device scope is immutable");
+  }
+  replace_identity(record, request, now);
+  match_edge_modules(shard, record, now);
+  if (record.twin.status == twin::DeviceStatus::disabled) close_links(shard, record);
+  return {};
+}
+
 void unregister(Shard& shard, DeviceRecord& record) {
+  close_links(shard, record);
   if (!record.is_module()) {
-    for (DeviceRecord* module : shard.store().modules_of(record.twin.device_id)) {
-      if (module->link != nullptr) module->link->close(DeviceLink::CloseReason::hub);
-      shard.messaging().forget(*module);
-    }
+    for (DeviceRecord* module : shard.store().modules_of(record.twin.device_id)) shard.messaging().forget(*module);
     shard.counts().subtract(&HubCounts::registered_devices);
   }
-  if (record.link != nullptr) record.link->close(DeviceLink::CloseReason::hub);
   shard.messaging().forget(record);
   shard.store().erase(record);
 }

@@ -15,6 +15,7 @@ namespace twinstorm::hub {
 /// A request, owning its text so that it can move to another shard. The caller has been authorised.
 struct ServiceCall {
   protocol::ServiceRoute route;
+  bool by_role = false;  ///< authorised by a bearer token, not by a policy
   std::optional<std::string> if_match;
   std::optional<std::string> max_item_count;  ///< x-ms-max-item-count
   std::optional<std::string> continuation;    ///< x-ms-continuation
@@ -47,6 +48,10 @@ ServiceAnswer serve_device(const ServiceCall& call, Shard& shard);
 /// Registers one device on its owner; shared with bulk registration and import.
 ServiceResult<DeviceRecord*> register_device(Shard& shard, std::string_view device_id, std::string_view module_id,
                                              const IdentityRequest& request, WallTime now);
+/// Replaces the writable part of an identity; shared with bulk updates. A disabled device loses its connection and
+/// those of its modules; an edge device gets its system modules. Error: 400 for another `deviceScope` than an edge
+/// device has.
+ServiceResult<void> update_identity(Shard& shard, DeviceRecord& record, const IdentityRequest& request, WallTime now);
 /// Removes an identity with its modules and closes their connections.
 void unregister(Shard& shard, DeviceRecord& record);
 /// Merges tags and desired properties and notifies the device; true when desired properties were among them. The caller

@@ -252,8 +252,14 @@ void HttpConnection::on_request(std::string& out) {
     answer(error_answer(allowed.error(), shard()), out);
     return;
   }
+  if (const auto version = route->api_version(); !version || !protocol::is_known_api_version(*version)) {
+    count_refusal(shard().counts(), operation, 400);
+    answer(error_answer(invalid_protocol_version(version), shard()), out);
+    return;
+  }
   ServiceCall call;
   call.route = std::move(*route);
+  call.by_role = grant_.by_role;
   call.if_match = copy(parser_.header("if-match"));
   call.body = parser_.body();
   if (concerns_one_device(operation)) {

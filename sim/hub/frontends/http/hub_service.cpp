@@ -183,10 +183,7 @@ ServiceResult<void> bulk_apply(const twin::Value& entry, Shard& shard, WallTime 
   if (update) {
     const auto request = parse_identity(entry, !module_id.empty());
     if (!request) return request.error();
-    replace_identity(*record, *request, now);
-    if (record->twin.status == twin::DeviceStatus::disabled && record->link != nullptr) {
-      record->link->close(DeviceLink::CloseReason::hub);
-    }
+    if (auto updated = update_identity(shard, *record, *request, now); !updated) return updated.error();
   } else if (remove) {
     unregister(shard, *record);
   } else if (auto updated = bulk_update_twin(entry, *record, now); !updated) {
