@@ -297,13 +297,18 @@ std::string reading(const RunRecord& record) {
       break;
   }
   text += " " + events_sentence(record);
+  const bool doubted = canary_disagrees(record);
   if (record.verdict.status != metrics::VerdictStatus::invalid && record.generator.schedule_lag.p99) {
-    text += fmt::format(
-        " The generator kept its schedule (99\u00a0% of operations started within {} of their time), so "
-        "the figures can be trusted.",
-        duration_text(record.generator.schedule_lag.p99));
+    text += fmt::format(" The generator kept its schedule (99\u00a0% of operations started within {} of their time){}",
+                        duration_text(record.generator.schedule_lag.p99),
+                        doubted ? "." : ", so the figures can be trusted.");
   }
+  if (doubted) text += " Beware: an independent client measured other latencies; see \"Canary\".";
   return text;
+}
+
+bool canary_disagrees(const RunRecord& record) {
+  return record.canary && record.canary->verdict == metrics::CanaryVerdict::disagree;
 }
 
 }  // namespace twinstorm::report

@@ -39,5 +39,7 @@ inline bool delivered(const metrics::OperationRecord& stream) { return stream.ac
 
 /// The run in one paragraph of plain words: the verdict, what happened, whether the figures can be trusted.
 std::string reading(const metrics::RunRecord& record);
+/// The independent client measured other latencies: a warning wherever figures are shown.
+bool canary_disagrees(const metrics::RunRecord& record);
 
 }  // namespace twinstorm::report

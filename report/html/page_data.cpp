@@ -358,6 +358,52 @@ Json hub(const LoadedRun& run) {
           {"rows", std::move(rows)}};
 }
 
+Json estimate(const std::optional<metrics::PercentileEstimate>& e) {
+  if (!e) return nullptr;
+  return {{"value", number(e->value, kLatencyDigits)},
+          {"low", number(e->low, kLatencyDigits)},
+          {"high", number(e->high, kLatencyDigits)}};
+}
+
+Json canary(const LoadedRun& run) {
+  if (!run.record.canary) return nullptr;
+  const auto& c = *run.record.canary;
+  Json rows = Json::array();
+  for (const auto& row : c.rows) {
+    Json percentiles = Json::array();
+    for (const auto& each : row.percentiles) {
+      percentiles.push_back({{"q", each.q},
+                             {"canary", estimate(each.canary)},
+                             {"fleet", estimate(each.fleet)},
+                             {"verdict", to_string(each.verdict)}});
+    }
+    rows.push_back({{"phase", row.phase},
+                    {"operation", row.operation},
+                    {"canarySamples", row.canary_samples},
+                    {"fleetSamples", row.fleet_samples},
+                    {"verdict", to_string(row.verdict)},
+                    {"percentiles", std::move(percentiles)}});
+  }
+  Json counts = Json::array();
+  for (const auto& [name, op] : c.operations) {
+    counts.push_back({{"name", name},
+                      {"sent", op.sent},
+                      {"acknowledged", op.acknowledged},
+                      {"failed", op.failed},
+                      {"timedOut", op.timed_out}});
+  }
+  return {{"verdict", to_string(c.verdict)},
+          {"detail", c.detail},
+          {"device", c.device},
+          {"client", c.client},
+          {"confidence", c.confidence},
+          {"allowanceSeconds", c.allowance.seconds},
+          {"allowanceShare", c.allowance.share},
+          {"cpuSeconds", number(c.cpu_seconds)},
+          {"counts", std::move(counts)},
+          {"rows", std::move(rows)}};
+}
+
 using Pairs = std::vector<std::pair<std::string, std::string>>;
 
 Json to_pairs(const Pairs& pairs) {
@@ -580,7 +626,8 @@ Json page_data(const LoadedRun& run) {
           {"ledger", ledger(run)},
           {"ledgerHolds", record.ledger.holds},
           {"hub", hub(run)},
-          {"generator", generator(run, timeline)}};
+          {"generator", generator(run, timeline)},
+          {"canary", canary(run)}};
 }
 
 }  // namespace twinstorm::report

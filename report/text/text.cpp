@@ -243,6 +243,16 @@ class TextReport {
         "  schedule lag p99 {}, CPU {}, memory {}{}\n", duration_text(g.schedule_lag.p99), duration_text(g.cpu_seconds),
         format_size(g.resident_bytes),
         busiest == g.busy_shares.end() ? std::string{} : fmt::format(", busiest loop {}", percent_text(*busiest)));
+    if (record_.canary) canary(*record_.canary);
+  }
+
+  void canary(const metrics::CanaryRecord& c) {
+    auto lines = wrapped(fmt::format("canary: {}", printable(c.detail, 1000)), width_, "    ");
+    lines.erase(0, 2);
+    if (c.verdict == metrics::CanaryVerdict::disagree) {
+      lines = "  " + toned("WARNING", Tone::unsure) + lines.substr(1);
+    }
+    out_ += lines;
   }
 
   void files() {

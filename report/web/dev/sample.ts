@@ -1,5 +1,5 @@
 /** A run that never was, for working on the page: everything that can be drawn occurs in it. Deterministic. */
-import type { Counts, Latency, OperationPhase, PageData, Series, Stream } from "../src/model";
+import type { Canary, CanaryRow, Counts, Latency, OperationPhase, PageData, Series, Stream } from "../src/model";
 
 let state = 20260301;
 function random(): number {
@@ -151,5 +151,31 @@ export function sample(status: PageData["verdict"]["status"] = "failed"): PageDa
       cpu: line(() => 0.55 * noise(0.2)), busy: line(() => 0.31 * noise(0.3)), resident: line((t) => 2.2e8 * (1 - Math.exp(-t / 4))),
       lagP99: line((t) => 0.0004 * noise(0.9) * (t === 53 ? 8 : 1)), lag: latency(125_000, 0.0001, 1), limit: null,
     },
+    canary: canary(status === "failed"),
+  };
+}
+
+function canary(disagrees: boolean): Canary {
+  const estimate = (value: number, error: number) => ({ value, low: value * (1 - error), high: value * (1 + error) });
+  const row = (phase: string, operation: string, fleetSamples: number, base: number, off = 1): CanaryRow => ({
+    phase, operation, canarySamples: 151, fleetSamples, verdict: off > 2 ? "disagree" : "agree",
+    percentiles: [
+      { q: 0.5, fleet: estimate(base, 0.02), canary: estimate(base * 1.3 * off, 0.15), verdict: off > 2 ? "disagree" : "agree" },
+      { q: 0.9, fleet: estimate(base * 3, 0.03), canary: estimate(base * 3.6, 0.3), verdict: "agree" },
+      { q: 0.99, fleet: estimate(base * 9, 0.05), canary: null, verdict: "tooFewSamples" },
+    ],
+  });
+  const books = (name: string, sent: number, failed = 0) => ({ name, sent, acknowledged: sent - failed, failed, timedOut: 0 });
+  return {
+    verdict: disagrees ? "disagree" : "agree",
+    detail: disagrees
+      ? 'the fleet\'s latencies differ from those of the independent client by more than the sampling error and the allowance, in 1 of 4 comparisons; most in p50 of report in phase "storm": the fleet says 1.2 ms (1.18 ms to 1.22 ms), the canary 9.36 ms (7.96 ms to 10.8 ms)'
+      : "the fleet's latencies agree with those of the independent client in 4 comparisons",
+    device: "rollout-20260301T080000Z-canary", client: "Paho MQTT C++ 1.2.0", confidence: 0.99, allowanceSeconds: 0.002, allowanceShare: 0.5, cpuSeconds: 0.61,
+    counts: [books("connect", 1), books("delivery", 302), books("patchDesired", 302), books("report", 604, 2)],
+    rows: [
+      row("rollout", "report", 30_000, 0.0012), row("rollout", "delivery", 29_500, 0.0024),
+      row("storm", "report", 30_000, 0.0012, disagrees ? 6 : 1), row("storm", "delivery", 29_400, 0.0024),
+    ],
   };
 }

@@ -68,8 +68,8 @@ export function pairs(entries: [string, Child][]): HTMLElement {
 
 /** Status as a word with a shape, so that it reads without colour. */
 export function badge(status: string): HTMLElement {
-  const good = ["passed", "held", "balanced", "equal"];
-  const bad = ["failed", "violated", "invalid", "aborted", "differs"];
+  const good = ["passed", "held", "balanced", "equal", "agree"];
+  const bad = ["failed", "violated", "invalid", "aborted", "differs", "disagree", "disagree beyond sampling error"];
   const kind = good.includes(status) ? "good" : bad.includes(status) ? "bad" : "unsure";
   const shape = kind === "good" ? "✓" : kind === "bad" ? "✕" : "?";
   const word = status === "notChecked" ? "not checked" : status === "invalid" ? "INVALID" : status;

@@ -1,5 +1,6 @@
 import "uplot/dist/uPlot.min.css";
 import "./style.css";
+import { canaryWarning } from "./canary";
 import { redrawAll, resetZoom, setTimeline } from "./chart";
 import { h } from "./dom";
 import { duration, foreign } from "./format";
@@ -72,7 +73,8 @@ function show(data: PageData): void {
   const links = list.map((s) => h("a", { href: `#${s.id}` }, s.title));
   element("contents").append(h("ol", {}, links.map((a) => h("li", {}, a))));
   const parts = list.map((s) => h("section", { id: s.id, class: "part", "aria-labelledby": `${s.id}-title` }, h("h2", { id: `${s.id}-title` }, s.title), s.body));
-  element("content").append(banner(data), tiles(data), ...parts);
+  const warning = canaryWarning(data.canary);
+  element("content").append(banner(data), ...(warning instanceof Node ? [warning] : []), tiles(data), ...parts);
 
   // Marks the section being read in the list of contents.
   const seen = new Set<Element>();

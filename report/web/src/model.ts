@@ -154,6 +154,45 @@ export interface HubRow {
   hub: number;
 }
 
+/** A percentile and its sampling error; null bounds: the samples give none. */
+export interface Estimate {
+  value: number;
+  low: number | null;
+  high: number | null;
+}
+
+export type CanaryVerdict = "agree" | "disagree" | "tooFewSamples";
+
+export interface CanaryPercentile {
+  q: number;
+  canary: Estimate | null;
+  fleet: Estimate | null;
+  verdict: CanaryVerdict;
+}
+
+export interface CanaryRow {
+  phase: string;
+  operation: string;
+  canarySamples: number;
+  fleetSamples: number;
+  verdict: CanaryVerdict;
+  percentiles: CanaryPercentile[];
+}
+
+/** One device on somebody else's client beside the fleet. */
+export interface Canary {
+  verdict: CanaryVerdict;
+  detail: string;
+  device: string;
+  client: string;
+  confidence: number;
+  allowanceSeconds: number;
+  allowanceShare: number;
+  cpuSeconds: number | null;
+  counts: { name: string; sent: number; acknowledged: number; failed: number; timedOut: number }[];
+  rows: CanaryRow[];
+}
+
 export interface PageData {
   schema: "twinstorm/page/1";
   verdict: { status: VerdictStatus; exitCode: number; reading: string; reasons: string[] };
@@ -210,4 +249,6 @@ export interface PageData {
     lag: Latency | null;
     limit: Limit | null;
   };
+  /** null: switched off. */
+  canary: Canary | null;
 }

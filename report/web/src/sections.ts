@@ -1,4 +1,5 @@
 /** The sections of the report, each a pure function from the data to an element (or null when it does not apply). */
+import { canarySection } from "./canary";
 import { chart, type Colour } from "./chart";
 import { cumulative, spectrum, wantsLog } from "./curve";
 import { definitions } from "./definitions";
@@ -27,6 +28,7 @@ export function sections(data: PageData): Section[] {
     { id: "errors", title: "Errors", body: errors(data) },
     { id: "ledger", title: "Ledger", body: ledger(data) },
     { id: "generator", title: "Health of the generator", body: generator(data) },
+    { id: "canary", title: "Canary", body: canarySection(data.canary) },
     { id: "definitions", title: "Definitions", body: definitionList() },
   ];
 }
