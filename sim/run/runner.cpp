@@ -536,9 +536,14 @@ class Run {
     }
     const auto queries = totals_->everything();
     if (pages > 0) row("queries", pages, queries.failed + queries.timed_out + queries.in_flight());
+    metrics::OpTotals renewals;
+    for (uint32_t stream = 0; stream < plan_->layout.streams.size(); ++stream) {
+      if (plan_->layout.streams[stream].kind != OpKind::renew_token) continue;
+      for (const auto& phase : totals_->phases) renewals.add(phase.streams[stream]);
+    }
     // A notification on its way to a connection that ends is lost with it.
     row("desiredNotificationsSent", notifications,
-        totals_->reconnect_count() > 0 ? hub_count("desiredNotificationsSent") : 0);
+        totals_->reconnect_count() + renewals.sent > 0 ? hub_count("desiredNotificationsSent") : 0);
   }
 
   metrics::InvariantResult check_versions() {

@@ -246,9 +246,10 @@ std::optional<double> expected_samples(const Scenario& s, const Plan& plan,
     }
   }
   // Reports also answer patches, and telemetry and reconnects come by themselves: nothing certain to say about those.
-  const bool also_unasked = slo.metric == metrics::SloMetric::operation && slo.operation &&
-                            (*slo.operation == OpKind::report || *slo.operation == OpKind::telemetry ||
-                             *slo.operation == OpKind::get_twin || *slo.operation == OpKind::connect);
+  const bool also_unasked =
+      slo.metric == metrics::SloMetric::operation && slo.operation &&
+      (*slo.operation == OpKind::report || *slo.operation == OpKind::telemetry || *slo.operation == OpKind::get_twin ||
+       *slo.operation == OpKind::connect || *slo.operation == OpKind::renew_token);
   if (also_unasked || (slo.metric == metrics::SloMetric::stream && slo.stream.find('.') != std::string::npos))
     return std::nullopt;
   return sum;
