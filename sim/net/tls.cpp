@@ -196,6 +196,15 @@ int note_refusal(int accepted, X509_STORE_CTX* store) {
   return 0;
 }
 
+/// OpenSSL's own verification. What it verified with stays with the session for as long as the connection lives, 4 KB
+/// for each CA certificate that the server sent; nobody needs them any more.
+int verify_and_forget(X509_STORE_CTX* store, void*) {
+  const int verdict = X509_verify_cert(store);
+  STACK_OF(X509)* const sent = X509_STORE_CTX_get0_untrusted(store);
+  while (verdict == 1 && sk_X509_num(sent) > 1) X509_free(sk_X509_pop(sent));
+  return verdict;
+}
+
 }  // namespace
 
 Result<TlsContext> TlsContext::client(const TlsClientConfig& config) {
@@ -211,6 +220,7 @@ Result<TlsContext> TlsContext::client(const TlsClientConfig& config) {
     SSL_CTX_set_cert_store(context.get(), store->release());
   }
   SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, note_refusal);
+  SSL_CTX_set_cert_verify_callback(context.get(), verify_and_forget, nullptr);
   if (config.session_resumption) {
     SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(context.get(), keep_session);
@@ -450,7 +460,7 @@ std::optional<PeerCertificate> TlsSession::peer_certificate() const {
   if (leaf == nullptr) return std::nullopt;
   PeerCertificate peer = detail::describe(leaf);
   peer.chain_der.push_back(detail::to_der(leaf));
-  // On the client's side the chain begins with the leaf, on the server's behind it; a resumed session has none.
+  // The chain stands on the server's side only, behind the leaf; a resumed session has none.
   const STACK_OF(X509)* const chain = SSL_get_peer_cert_chain(ssl_);
   for (int i = 0; i < sk_X509_num(chain); ++i) {
     X509* const certificate = sk_X509_value(chain, i);

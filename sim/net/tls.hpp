@@ -110,7 +110,7 @@ class TlsSession {
   bool untrusted() const;
   bool resumed() const;
   const char* version() const;  ///< `TLSv1.3`
-  /// What the peer showed; nothing when it showed no certificate.
+  /// What the peer showed; nothing when it showed no certificate. Of a server only the leaf is kept.
   std::optional<PeerCertificate> peer_certificate() const;
 
  private:
