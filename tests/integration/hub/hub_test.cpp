@@ -554,7 +554,7 @@ TEST_P(HubTest, HeadIsRefusedWithoutABody) {
 TEST_P(HubTest, ABodyMayBeAnnouncedAndSentInChunks) {
   create("dev1");
   RawHttp back_end = service();
-  back_end.send("PATCH /twins/dev1 HTTP/1.1\r\nHost: x\r\nAuthorization: " + back_end.token +
+  back_end.send("PATCH /twins/dev1?api-version=2021-04-12 HTTP/1.1\r\nHost: x\r\nAuthorization: " + back_end.token +
                 "\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n");
   EXPECT_EQ(back_end.read().status, 100);
   back_end.send("8\r\n{\"tags\":\r\n8\r\n{\"a\":1}}\r\n0\r\n\r\n");
