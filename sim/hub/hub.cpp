@@ -133,10 +133,16 @@ Result<void> Hub::Impl::prepare_tls() {
                         "TLS ports need a data folder for their certificates (--data), an own certificate (--tls-cert, "
                         "--tls-key), or to be switched off (--mqtts-port off --https-port off)");
     }
-    std::vector<std::string> names{"localhost", "127.0.0.1", "::1", config.host_name};
-    names.insert(names.end(), config.host_aliases.begin(), config.host_aliases.end());
-    names.insert(names.end(), config.tls_names.begin(), config.tls_names.end());
-    if (config.listen != "0.0.0.0" && config.listen != "::") names.push_back(config.listen);
+    std::vector<std::string> names;
+    const auto add = [&names](const std::string& name) {
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    };
+    for (const char* local : {"localhost", "127.0.0.1", "::1"}) add(local);
+    add(config.host_name);
+    for (const auto* further : {&config.host_aliases, &config.tls_names}) {
+      std::for_each(further->begin(), further->end(), add);
+    }
+    if (config.listen != "0.0.0.0" && config.listen != "::") add(config.listen);
     auto prepared = prepare_dev_certificates(config.data_folder, names, shared.clock->wall());
     if (!prepared) return prepared.error();
     authority_file = prepared->authority_file.string();

@@ -136,7 +136,7 @@ std::string describe_for_people(const Hub& hub, WallTime now) {
     const uint16_t mqtt_port = ports.mqtts != 0 ? ports.mqtts : ports.mqtt;
     out += "\nTo make a device (the token is good for a day; it goes by standard input, out of sight of ps)\n";
     out += fmt::format(
-        "  curl{} -X PUT '{}://{}:{}/devices/dev1?api-version=2021-04-12' -H @- -d '{{\"deviceId\":\"dev1\"}}' <<< "
+        "  curl -sS{} -X PUT '{}://{}:{}/devices/dev1?api-version=2021-04-12' -H @- -d '{{\"deviceId\":\"dev1\"}}' <<< "
         "'Authorization: {}'\n",
         trust, secure ? "https" : "http", host, secure ? ports.https : ports.http, token);
     out += fmt::format(
