@@ -22,7 +22,7 @@ bool is_method_name(std::string_view name) {
   constexpr std::string_view kForbidden = "$()<>@,;:\\\"/[]?={} \t+#";
   return !name.empty() && name.size() <= kMethodNameMax && std::all_of(name.begin(), name.end(), [&](char c) {
     const auto byte = static_cast<unsigned char>(c);
-    return byte > 0x20 && byte != 0x7f && kForbidden.find(c) == std::string_view::npos;
+    return byte > 0x20 && byte < 0x7f && kForbidden.find(c) == std::string_view::npos;
   });
 }
 

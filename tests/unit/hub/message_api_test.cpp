@@ -274,6 +274,19 @@ TEST_F(MessageApiTest, EnqueueingRefusesWhatTheServiceRefuses) {
   EXPECT_EQ(counts().c2d_purged, 50u);
 }
 
+TEST_F(MessageApiTest, AnInputsNameHasToFitIntoATopicLevel) {
+  register_device(shard(), "dev1", "mod1", {}, clock.wall());
+  const auto send = [&](std::string_view name) {
+    return extension("POST", protocol::extension_target::input("dev1", "mod1", name), "x").status;
+  };
+  EXPECT_EQ(send("in1"), 204);
+  EXPECT_EQ(send("a/b"), 400);
+  EXPECT_EQ(send("a+"), 400);
+  EXPECT_EQ(send("a\n"), 400);
+  EXPECT_EQ(send("\xff"), 400);
+  EXPECT_EQ(send(std::string(129, 'a')), 400);
+}
+
 TEST_F(MessageApiTest, ExpiryInThePastIsAnExpiredMessage) {
   protocol::MessageProperties with = properties({{"iothub-ack", "negative"}}, "m1");
   with.expiry = "2020-01-01T00:00:00Z";

@@ -205,6 +205,7 @@ TEST(MethodRequestTest, RefusesWhatTheServiceRefuses) {
   EXPECT_THAT(error(R"({"methodName":5})"), HasSubstr("'methodName' must be a string"));
   EXPECT_THAT(error(R"({"methodName":""})"), HasSubstr("'methodName' must be 1 to 128"));
   EXPECT_THAT(error(R"({"methodName":"a b"})"), HasSubstr("'methodName' must be 1 to 128"));
+  EXPECT_THAT(error(R"({"methodName":"\u00e4"})"), HasSubstr("'methodName' must be 1 to 128"));
   EXPECT_THAT(error(R"({"methodName":"a\/b"})"), HasSubstr("'methodName' must be 1 to 128"));
   EXPECT_THAT(error(R"({"methodName":"m","responseTimeoutInSeconds":4})"), HasSubstr("is 4, a whole number from 5"));
   EXPECT_THAT(error(R"({"methodName":"m","responseTimeoutInSeconds":301})"), HasSubstr("is 301"));

@@ -1,5 +1,7 @@
 #include "sim/hub/frontends/http/message_api.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "sim/twin/metadata.hpp"
@@ -12,6 +14,7 @@ using Op = protocol::ServiceOperation;
 using Done = std::function<void(ServiceAnswer)>;
 
 constexpr size_t kTopicMax = 65'535;
+constexpr size_t kInputNameMax = 128;
 
 ServiceAnswer no_content() {
   ServiceAnswer answer;
@@ -99,6 +102,13 @@ ServiceAnswer serve_feedback(const ServiceCall& call, Shard& first) {
 
 // --- The hub's own resources ---------------------------------------------------------------------------------------
 
+/// What can be one level of a topic.
+bool is_input_name(std::string_view name) {
+  return !name.empty() && name.size() <= kInputNameMax && std::all_of(name.begin(), name.end(), [](char c) {
+    return c > 0x20 && c < 0x7f && c != '+' && c != '#' && c != '/';
+  });
+}
+
 ServiceResult<CloudMessage> make_message(const ExtensionCall& call, WallTime now) {
   CloudMessage message;
   message.properties = call.properties;
@@ -116,8 +126,8 @@ ServiceResult<CloudMessage> make_message(const ExtensionCall& call, WallTime now
   const size_t topic = protocol::format_message_bag(message.properties).size() + call.route.device_id.size() +
                        call.route.module_id.size() + message.input.size() + 64;
   if (topic > kTopicMax) return twin::argument_invalid("the encoded properties do not fit into an MQTT topic");
-  if (message.input.find_first_of("+#/") != std::string::npos) {
-    return twin::argument_invalid(fmt::format("input '{}' must not contain + # or /", message.input));
+  if (call.route.operation == protocol::ExtensionOperation::send_input && !is_input_name(message.input)) {
+    return twin::argument_invalid("an input's name is 1 to 128 printable ASCII characters without + # and /");
   }
   const auto wanted =
       parse_feedback_wanted(message.properties.find(protocol::kAckProperty).value_or(std::string_view{}));
