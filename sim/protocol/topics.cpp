@@ -50,7 +50,7 @@ std::optional<StatusAndParameters> parse_status(std::string_view text) {
   if (!segment) return std::nullopt;
   const auto status = parse_decimal<int>(*segment);
   const auto parameters = parse_parameters(text);
-  if (!status || *status < 0 || !parameters || parameters->rid.empty()) return std::nullopt;
+  if (!status || !parameters || parameters->rid.empty()) return std::nullopt;
   return StatusAndParameters{*status, *parameters};
 }
 
@@ -111,7 +111,7 @@ std::optional<HubTopic> parse_hub_topic(std::string_view topic) {
   HubTopic out;
   if (take_prefix(topic, kTwinResponsePrefix)) {
     const auto answer = parse_status(topic);
-    if (!answer) return std::nullopt;
+    if (!answer || answer->status < 0) return std::nullopt;
     out.kind = HubTopic::Kind::twin_response;
     out.status = answer->status;
     out.rid = answer->parameters.rid;

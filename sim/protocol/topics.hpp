@@ -142,7 +142,7 @@ struct DeviceTopic {
   Kind kind = Kind::telemetry;
   std::string_view rid;            ///< twin_get, reported_patch, method_response: to be echoed as it stands
   std::optional<int64_t> version;  ///< reported_patch: the optional `$version` precondition
-  int status = 0;                  ///< method_response
+  int status = 0;                  ///< method_response: any number, negative ones too
   std::string_view device_id;      ///< telemetry
   std::string_view module_id;      ///< telemetry of a module
   std::string_view bag;            ///< telemetry: the raw property bag

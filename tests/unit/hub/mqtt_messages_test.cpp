@@ -303,6 +303,21 @@ TEST_F(MqttMessagesTest, AMethodGoesToTheDeviceAndItsAnswerComesBack) {
   EXPECT_EQ(counts().method_answers_unused, 1u);
 }
 
+TEST_F(MqttMessagesTest, ADeviceMayAnswerWithAnyNumber) {
+  RecordedPort port;
+  auto session = open_quietly(port);
+  session->feed(subscribe(protocol::kMethodFilter));
+  int status = 0;
+  MethodRequest request;
+  request.name = "m";
+  request.payload = "null";
+  shard().messaging().methods().call(*record, request, clock.mono(),
+                                     [&](MethodOutcome answer) { status = answer->status; });
+  session->feed(publish("$iothub/methods/res/-7/?$rid=1", R"("no")"));
+  EXPECT_EQ(status, -7);
+  EXPECT_FALSE(port.ended);
+}
+
 TEST_F(MqttMessagesTest, AWaitingMethodGoesOutWithTheSubscriptionOrTheStoredSession) {
   const auto call = [&] {
     MethodRequest request;
