@@ -17,6 +17,10 @@ FuzzTarget fuzz_sas_token;
 FuzzTarget fuzz_topics;
 FuzzTarget fuzz_service_routes;
 FuzzTarget fuzz_json_scanner;
+FuzzTarget fuzz_jwt;
+FuzzTarget fuzz_message_bag;
+FuzzTarget fuzz_device_routes;
+FuzzTarget fuzz_http_parser;
 FuzzTarget fuzz_ws_framer;
 }
 
@@ -54,6 +58,10 @@ TEST(FuzzCorpus, SasToken) { replay("sas_token", fuzz_sas_token); }
 TEST(FuzzCorpus, Topics) { replay("topics", fuzz_topics); }
 TEST(FuzzCorpus, ServiceRoutes) { replay("service_routes", fuzz_service_routes); }
 TEST(FuzzCorpus, JsonScanner) { replay("json_scanner", fuzz_json_scanner); }
+TEST(FuzzCorpus, Jwt) { replay("jwt", fuzz_jwt); }
+TEST(FuzzCorpus, MessageBag) { replay("message_bag", fuzz_message_bag); }
+TEST(FuzzCorpus, DeviceRoutes) { replay("device_routes", fuzz_device_routes); }
+TEST(FuzzCorpus, HttpParser) { replay("http_parser", fuzz_http_parser); }
 TEST(FuzzCorpus, WsFramer) { replay("ws_framer", fuzz_ws_framer); }
 
 }  // namespace
