@@ -122,10 +122,10 @@ test('keep-alive: pings are answered and the connection stays', async (t) => {
   assert.equal((await hub.counts()).connectsAccepted, before.connectsAccepted + 1);
 });
 
-/** A device that listens to everything, through the proxy when wanted. */
-async function busyDevice(t, { options, through } = {}) {
+/** A device that listens to everything. */
+async function busyDevice(t, settings) {
   const device = await hub.createDevice();
-  const busy = through ? await proxied(t, device, options) : await client(t, device, { options });
+  const busy = await client(t, device, settings);
   await busy.open();
   const twin = await busy.getTwin();
   const desired = new Inbox();
@@ -181,18 +181,41 @@ test('a token that expires on a live connection ends the connection', async (t) 
     'the hub to close the connection', 10000);
 });
 
+/** A busy device whose connection passes through `network`, below TLS. */
+async function overNetwork(t) {
+  const network = await MqttProxy.start({ target: hub.ready.mqttsPort });
+  t.after(() => network.stop());
+  return { network, busy: await busyDevice(t, { port: network.port }) };
+}
+
+const isConnected = (device) => eventually(
+  async () => (await hub.call('GET', device.path)).connectionState === 'Connected', 'the device to be connected');
+
 test('socket kill: the device comes back by itself and everything is delivered', async (t) => {
-  const busy = await busyDevice(t, { through: true });
+  const { network, busy } = await overNetwork(t);
   await allDeliveries(busy, 1);
   for (const round of [2, 3]) {
-    const { connections } = proxy;
-    proxy.cut();
-    await eventually(() => proxy.connections > connections, 'a new connection');
-    await eventually(async () => (await hub.call('GET', busy.device.path)).connectionState === 'Connected',
-      'the device to be connected');
+    const { connections } = network;
+    network.cut();
+    await eventually(() => network.connections > connections, 'a new connection');
+    await isConnected(busy.device);
     await allDeliveries(busy, round);
   }
 });
+
+test('network reset: the SDK says "disconnect"; opened again, it subscribes to nothing and everything is delivered',
+  async (t) => {
+    const { network, busy } = await overNetwork(t);
+    await allDeliveries(busy, 1);
+    const disconnected = new Inbox();
+    busy.client.on('disconnect', (result) => disconnected.push(result));
+    const { subscribes } = await hub.counts();
+    network.cut({ reset: true });
+    await disconnected.next('the disconnect event');
+    await busy.client.open();
+    await allDeliveries(busy, 2);
+    assert.equal((await hub.counts()).subscribes, subscribes);
+  });
 
 test('the hub drops a device; it comes back by itself', async (t) => {
   const busy = await busyDevice(t);

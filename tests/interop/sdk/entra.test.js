@@ -34,8 +34,8 @@ test('a good token opens registry, twins, queries and methods', async () => {
   const using = credential(jwt());
   const registry = Registry.fromTokenCredential('localhost', using);
   await registry.create({ deviceId: 'entra-device' });
-  await registry.updateTwin('entra-device', { tags: { by: 'entra' } }, '*');
-  const query = registry.createQuery("SELECT * FROM devices WHERE tags.by = 'entra'");
+  await registry.updateTwin('entra-device', { tags: { login: 'entra' } }, '*');
+  const query = registry.createQuery("SELECT * FROM devices WHERE tags.login = 'entra'");
   assert.equal((await query.nextAsTwin()).result[0].deviceId, 'entra-device');
   assert.deepEqual([...new Set(using.asked.flat())], ['https://iothubs.azure.net/.default']);
   const service = ServiceClient.fromTokenCredential('localhost', credential(jwt()));

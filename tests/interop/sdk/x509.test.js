@@ -25,7 +25,7 @@ const withThumbprints = (primaryThumbprint, secondaryThumbprint = primaryThumbpr
 /** An SDK client that shows `certificate`. */
 async function withCertificate(t, device, { cert, key }, { transport = Mqtt, http } = {}) {
   const agent = http && hub.agent({ cert, key });
-  const options = { ca: hub.ca, cert, key, ...(agent && { http: { agent }, mqtt: { webSocketAgent: agent } }) };
+  const options = { cert, key, ...(agent && { http: { agent }, mqtt: { webSocketAgent: agent } }) };
   return makeClient(t, { id: device.id }, { transport, port: transport === Mqtt ? undefined : false, options });
 }
 

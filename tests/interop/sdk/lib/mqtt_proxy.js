@@ -6,9 +6,9 @@ const tls = require('node:tls');
 
 const mqttPacket = require('mqtt-packet');
 
-/** Listens on `localhost:port`. `target`: the hub's port to pass bytes to, plain MQTT. `secure`: `{key, cert}` to speak
- * TLS with the device, or nothing for plain TCP. Emits `packet` ({connection, from: 'device'|'hub', packet}), `connect`
- * and `close` ({connection}). Connections are numbered from 1. */
+/** Listens on `localhost:port`. `target`: the hub's port to pass bytes to. `secure`: `{key, cert}` to speak TLS with the
+ * device, or nothing to take the bytes as they come. Emits `packet` ({connection, from: 'device'|'hub', packet}) for
+ * what is MQTT. Connections are numbered from 1. */
 class MqttProxy extends EventEmitter {
   #server;
   #links = new Set();
@@ -17,9 +17,7 @@ class MqttProxy extends EventEmitter {
 
   static async start({ target, secure }) {
     const proxy = new MqttProxy();
-    const accept = (socket) => proxy.#accept(socket, target);
-    proxy.#server = secure ? tls.createServer(secure, accept) : net.createServer(accept);
-    proxy.#server.on('tlsClientError', () => {});
+    proxy.#server = net.createServer((socket) => proxy.#accept(socket, secure, target));
     await new Promise((resolve) => proxy.#server.listen(0, '127.0.0.1', resolve));
     proxy.port = proxy.#server.address().port;
     return proxy;
@@ -28,24 +26,36 @@ class MqttProxy extends EventEmitter {
   /** The next CONNECTs are answered with these codes by the proxy; the hub never sees them. */
   answerConnect(...codes) { this.#connacks.push(...codes); }
 
-  /** Resets every connection there is, as a network that fails. */
-  cut() { for (const { device } of this.#links) (device.resetAndDestroy ?? device.destroy).call(device); }
+  /** Ends every connection there is without a word of MQTT. `reset`: by RST, possible where the proxy does not speak
+   * TLS itself. */
+  cut({ reset = false } = {}) {
+    for (const { device, hub } of this.#links) {
+      if (reset) {
+        device.resetAndDestroy();
+        hub.resetAndDestroy();
+      } else {
+        device.destroy();
+        hub.destroy();
+      }
+    }
+  }
 
   async stop() {
-    for (const { device, hub } of this.#links) {
-      device.destroy();
+    for (const { socket, hub } of this.#links) {
+      socket.destroy();
       hub.destroy();
     }
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
-  #accept(device, target) {
+  #accept(socket, secure, target) {
     this.connections += 1;
     const connection = this.connections;
+    socket.on('error', () => {});
+    const device = secure ? new tls.TLSSocket(socket, { isServer: true, ...secure }) : socket;
     const hub = net.connect(target, '127.0.0.1');
-    const link = { device, hub };
+    const link = { socket, device, hub };
     this.#links.add(link);
-    this.emit('connect', { connection });
     const fromDevice = this.#parser('device', connection, (packet) => {
       if (packet.cmd !== 'connect' || this.#connacks.length === 0) return false;
       const returnCode = this.#connacks.shift();
@@ -64,7 +74,6 @@ class MqttProxy extends EventEmitter {
     device.on('close', () => {
       hub.end();
       this.#links.delete(link);
-      this.emit('close', { connection });
     });
     hub.on('close', () => { if (!device.writableEnded) device.end(); });
   }
@@ -77,10 +86,11 @@ class MqttProxy extends EventEmitter {
       this.emit('packet', { connection, from, packet });
       swallowed = swallow(packet) || swallowed;
     });
-    // What is no MQTT passes unseen; the hub's answer to it is part of some tests.
-    parser.on('error', () => {});
+    // What is no MQTT (TLS, say) passes unseen.
+    let readable = true;
+    parser.on('error', () => { readable = false; });
     return (bytes) => {
-      parser.parse(bytes);
+      if (readable) parser.parse(bytes);
       return swallowed;
     };
   }
