@@ -2,6 +2,7 @@
 // takes part, so that a mistake which client and hub share cannot hide.
 #pragma once
 
+#include <csignal>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -28,6 +29,7 @@ class TlsLayer final : public ByteLayer {
  public:
   /// Null when the handshake fails.
   static std::unique_ptr<TlsLayer> make(int descriptor, const TlsOptions& options) {
+    std::signal(SIGPIPE, SIG_IGN);  // OpenSSL writes without MSG_NOSIGNAL
     auto layer = std::make_unique<TlsLayer>();
     layer->context_ = SSL_CTX_new(TLS_client_method());
     if (options.version != 0) {

@@ -262,6 +262,25 @@ TEST_F(SecureHub, ADeviceIsKnownByItsCertificate) {
   }
 }
 
+TEST_F(SecureHub, AStormOfTlsConnectsIsAcceptedToTheLast) {
+  constexpr size_t kDevices = 200;
+  std::vector<DeviceLogin> logins;
+  for (size_t i = 0; i < kDevices; ++i) logins.push_back(create(fmt::format("storm{}", i)));
+  std::vector<std::unique_ptr<RawMqtt>> devices;
+  for (size_t i = 0; i < kDevices; ++i) devices.push_back(std::make_unique<RawMqtt>(hub->ports().mqtts));
+  for (size_t i = 0; i < kDevices; ++i) {
+    ASSERT_TRUE(secure(*devices[i], tls()));
+    devices[i]->send(RawMqtt::connect_packet(logins[i]));
+  }
+  for (const auto& device : devices) {
+    const auto connack = device->connack();
+    ASSERT_TRUE(connack);
+    EXPECT_EQ(connack->code, mqtt::ConnackCode::accepted);
+  }
+  EXPECT_EQ(hub->counts().tls_handshakes, kDevices);
+  EXPECT_EQ(hub->counts().connects_refused, 0u);
+}
+
 class WebSocketHub : public SecureHub, public ::testing::WithParamInterface<bool> {
  protected:
   RawMqtt connect() const { return RawMqtt{GetParam() ? hub->ports().https : hub->ports().http}; }
