@@ -6,6 +6,7 @@
 #include "sim/protocol/json_scanner.hpp"
 #include "sim/protocol/topics.hpp"
 #include "sim/transport/mqtt/mqtt_transport.hpp"
+#include "sim/transport/paho/paho_transport.hpp"
 
 namespace twinstorm::device {
 
@@ -178,9 +179,14 @@ void DevicePool::start_connect(LocalDevice device, metrics::PhaseIndex phase, Mo
   if (hot.link == nullptr) {
     transport::TransportEvents& events = *this;
     const bool tls = config_.targets[hot.fleet].tls != nullptr;
-    hot.link = config_.make_link ? config_.make_link(device, events)
-                                 : transport::make_mqtt_transport(transport::carrier(behavior.websocket, tls), io_,
-                                                                  clock_, events, device);
+    if (config_.make_link) {
+      hot.link = config_.make_link(device, events);
+    } else if (hot.fleet < config_.paho.size() && config_.paho[hot.fleet]) {
+      hot.link = std::make_unique<transport::PahoTransport>(io_, events, device, *config_.paho[hot.fleet]);
+    } else {
+      hot.link =
+          transport::make_mqtt_transport(transport::carrier(behavior.websocket, tls), io_, clock_, events, device);
+    }
   }
   const MonoTime now = clock_.mono();
   hot.connect_due = due;

@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,6 +32,7 @@
 #include "sim/device/behavior.hpp"
 #include "sim/net/shard_io.hpp"
 #include "sim/transport/device_transport.hpp"
+#include "sim/transport/paho/paho_client.hpp"
 
 namespace twinstorm::device {
 
@@ -72,7 +74,8 @@ class DevicePool final : private transport::TransportEvents {
     uint32_t requests_max = 0;         ///< operations in flight at a time; beyond, arrivals are dropped
     uint32_t tasks_max = 0;            ///< simulated work in progress at a time
     uint64_t seed = 0;
-    std::vector<transport::LinkTarget> targets;  ///< by fleet
+    std::vector<transport::LinkTarget> targets;              ///< by fleet
+    std::vector<std::optional<transport::PahoLink>> paho{};  ///< by fleet: on Paho MQTT C++; shorter: on our own client
     const Authority* authority = nullptr;
     std::string client_type = "twinstorm";  ///< `DeviceClientType` of the user name, not encoded
     /// How a device gets its link; empty: this project's MQTT client, over what its fleet and target ask for.

@@ -125,7 +125,17 @@ class Canary::Loop final : private backend::HttpEvents {
         authority_{authority},
         clock_{clock},
         wheel_{kRequestsMax, clock.mono()},
-        http_{{hub.http, hub.host_name, 2, kRequestsMax}, io_, wheel_, 0, clock, events()},
+        http_{{.endpoint = hub.control(),
+               .host = hub.host_name,
+               .connections = 2,
+               .requests_max = kRequestsMax,
+               .tls = hub.control_over_tls ? &*hub.tls : nullptr,
+               .server_name = hub.host},
+              io_,
+              wheel_,
+              0,
+              clock,
+              events()},
         rng_{config.plan->scenario.seed, "canary"} {
     histograms_.resize(plan_.phases.size());
     for (size_t phase = 0; phase < plan_.phases.size(); ++phase) {

@@ -181,6 +181,13 @@ Result<FleetLinks> make_fleet_links(const HubLink& hub, const scenario::Scenario
   return links;
 }
 
+transport::PahoLink paho_link(const HubLink& hub, const scenario::Fleet& fleet) {
+  return {.tls = fleet.tls.on(),
+          .websocket = fleet.transport == TransportKind::mqttws,
+          .trust_store = hub.ca_file,
+          .version = fleet.tls.version == scenario::Tls::Version::v1_2 ? net::TlsVersion::tls12 : net::TlsVersion::any};
+}
+
 Result<void> check_fleet_links(const HubLink& hub, const scenario::Scenario& scenario, const FleetLinks& links) {
   std::set<std::tuple<TransportKind, bool, Tls::Version>> seen;
   for (size_t i = 0; i < scenario.fleets.size(); ++i) {

@@ -10,6 +10,7 @@
 #include "sim/run/hub_process.hpp"
 #include "sim/scenario/scenario.hpp"
 #include "sim/transport/device_transport.hpp"
+#include "sim/transport/paho/paho_client.hpp"
 
 namespace twinstorm::run {
 
@@ -34,6 +35,9 @@ struct FleetLinks {
 };
 /// Errors name the fleet and what the hub lacks.
 Result<FleetLinks> make_fleet_links(const HubLink& hub, const scenario::Scenario& scenario);
+
+/// How Paho reaches the hub the way this fleet does: the canary, and fleets with `engine: paho`.
+transport::PahoLink paho_link(const HubLink& hub, const scenario::Fleet& fleet);
 
 /// Whether the hub answers where the fleets will connect, down to TLS and WebSocket, each way once. The error names
 /// host, port, the problem and the fix.

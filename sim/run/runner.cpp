@@ -96,14 +96,15 @@ class Run {
     });
     if (!provisioned) return provisioned.error();
     existing_ = provisioned->existing;
-    if (scenario().canary) make_canary();
+    if (scenario().canary && !scenario().fleets.empty()) make_canary();
     return {};
   }
 
   /// A run without its canary is still a run: what is missing is said in the report.
   void make_canary() {
-    Canary::Config config{
-        canary_device_id(options_.folder.filename().string()), {hub_->mqtt, hub_->host_name}, {}, plan_.get()};
+    const uint32_t fleet = make_canary_plan(scenario()).fleet;
+    Canary::Config config{canary_device_id(options_.folder.filename().string()), links_.targets[fleet],
+                          paho_link(*hub_, scenario().fleets[fleet]), plan_.get()};
     const auto id = config.device_id;
     auto made = Canary::create(std::move(config), *hub_, *authority_, clock_);
     if (made) {

@@ -6,6 +6,7 @@
 #include <boost/asio/post.hpp>
 
 #include "sim/base/assert.hpp"
+#include "sim/run/hub_link.hpp"
 
 namespace twinstorm::run {
 namespace {
@@ -41,6 +42,10 @@ device::DevicePool::Config Shard::pool_config(const Config& config) {
   pool.tasks_max = 2 * plan.scenario.limits.backlog_max;
   pool.seed = plan.scenario.seed;
   pool.targets = config.targets;
+  for (const auto& fleet : plan.scenario.fleets) {
+    pool.paho.push_back(fleet.engine == scenario::Engine::paho ? std::optional{paho_link(*config.hub, fleet)}
+                                                               : std::nullopt);
+  }
   pool.authority = config.authority;
   pool.client_type = config.client_type;
   return pool;
