@@ -21,6 +21,8 @@ Examples:
   twinstorm run scenarios/smoke.yaml --set fleets[0].count=50  change a value of the scenario
   twinstorm hub --ready-file hub.json                          a hub of its own, for trying things by hand
   twinstorm report runs/rollout-20260301T080000Z --format text
+  twinstorm device --ready-file hub.json --device-id dev1 --create --watch
+  twinstorm twin get dev1 --ready-file hub.json
 
 Exit codes of run: 0 valid and everything held; 2 usage or scenario error; 3 set-up failed; 10 correctness failed;
 11 SLO failed; 13 run INVALID; 130, 143 interrupted; 1 internal error.
@@ -39,6 +41,100 @@ Examples:
   twinstorm hub --tls-cert hub.pem --tls-key hub.key     a certificate of your own
   twinstorm hub --device-ca fleet-ca.pem                 lets in X.509 devices whose certificates this CA signed
   twinstorm hub --mqtts-port off --https-port off        no TLS, no certificates)";
+
+constexpr const char* kDeviceExamples = R"(
+A connection string is a secret that others on this machine can see in the list of processes: env:NAME reads it from an
+environment variable, @FILE from a file. Without --connection-string TWINSTORM_DEVICE_CONNECTION_STRING or
+IOTHUB_DEVICE_CONNECTION_STRING is used.
+
+Examples:
+  twinstorm hub --ready-file hub.json &                       a hub to try it on
+  twinstorm device --ready-file hub.json --device-id dev1 --create --watch
+                                                              a device of that hub, made when it is not there
+  twinstorm device --connection-string env:DEVICE             the twin, once
+  twinstorm device --connection-string @dev1.txt --report '{"temperature":21}' --watch
+                                                              reports, then prints changes until Ctrl-C
+  twinstorm device --transport mqttws --port 8443 --ca-file ca.pem --for 1m --json
+                                                              over WebSocket, one JSON line per event, for a minute
+  twinstorm device --connection-string 'HostName=hub.example;DeviceId=dev1;x509=true' --cert dev1.pem --key dev1.key
+
+Method calls are answered with status 200 and the payload they brought. Exit codes: 0 done; 2 usage; 3 the hub could not
+be reached or said no; 130, 143 interrupted before everything asked for was done.)";
+
+constexpr const char* kTwinExamples = R"(
+The connection string is that of a shared access policy (service rights). env:NAME reads it from an environment variable,
+@FILE from a file: then no other user of this machine can see it. Without the option TWINSTORM_CONNECTION_STRING or
+IOTHUB_CONNECTION_STRING is used, with --ready-file that hub's own.
+
+Examples:
+  twinstorm twin get dev1 --ready-file hub.json
+  twinstorm twin patch dev1 '{"properties":{"desired":{"interval":30}}}' --ready-file hub.json
+  twinstorm twin patch dev1 @tags.json --if-match AAAAAAAAAAE= --connection-string env:IOTHUB_CONNECTION_STRING
+  twinstorm twin query "SELECT deviceId, tags.plant FROM devices WHERE tags.region = 'US'" --all | jq .
+
+Exit codes: 0 done; 2 usage; 3 the hub could not be reached or said no; 130, 143 interrupted.)";
+
+void hub_access_options(CLI::App& app, HubAccessOptions& options, const char* connection_string) {
+  app.add_option("--connection-string", options.connection_string, connection_string);
+  app.add_option("--ready-file", options.ready_file, "Ready file of a running twinstorm hub: its ports and its CA")
+      ->envname("TWINSTORM_READY_FILE");
+  app.add_option("--ca-file", options.ca_file, "CA (PEM) the hub's certificate must lead to; default: the system's")
+      ->envname("TWINSTORM_CA_FILE");
+  app.add_flag("--no-tls", options.no_tls, "Connect without TLS");
+}
+
+void device_options(CLI::App& app, DeviceCommand& device) {
+  app.footer(kDeviceExamples);
+  hub_access_options(app, device.hub, "Device connection string: env:NAME, @FILE or the text itself");
+  auto* id = app.add_option("--device-id", device.device_id, "Device of the ready file's hub, instead of the above");
+  app.add_flag("--create", device.create, "Register that device when the hub does not know it")->needs(id);
+  app.add_option("--transport", device.transport, "mqtt or mqttws")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"mqtt", "mqttws"}));
+  app.add_option("--port", device.port,
+                 "Port to dial; default: the connection string's, the ready file's, or 8883 (mqttws: 443)");
+  auto* certificate = app.add_option("--cert", device.certificate, "X.509 certificate of the device (PEM)");
+  auto* key = app.add_option("--key", device.key, "Its private key (PEM)");
+  certificate->needs(key);
+  key->needs(certificate);
+  app.add_option("--report", device.reports, "Reported properties to send: JSON, @FILE or - for stdin (repeatable)")
+      ->allow_extra_args(false);
+  app.add_flag("--watch", device.watch, "Stay connected and print what comes, until Ctrl-C");
+  app.add_option("--for", device.length, "Watch for so long, e.g. 30s");
+  app.add_flag("--json", device.json, "One JSON object per line");
+}
+
+/// The subcommands of `twin`; the chosen one sets the verb.
+void twin_options(CLI::App& app, TwinCommand& twin) {
+  app.footer(kTwinExamples);
+  app.require_subcommand(1);
+  const auto add = [&](const char* name, const char* about, TwinCommand::Verb verb) {
+    auto* verb_app = app.add_subcommand(name, about);
+    verb_app->callback([&twin, verb] { twin.verb = verb; });
+    hub_access_options(*verb_app, twin.hub, "Service connection string: env:NAME, @FILE or the text itself");
+    verb_app->add_option("--http-port", twin.http_port, "Port with --no-tls; default: the ready file's, or 80");
+    verb_app->add_option("--https-port", twin.https_port, "Port with TLS; default: the ready file's, or 443");
+    return verb_app;
+  };
+  auto* get = add("get", "Print a twin", TwinCommand::Verb::get);
+  auto* patch = add("patch", "Merge JSON into tags and desired properties", TwinCommand::Verb::patch);
+  auto* replace = add("replace", "Replace tags and desired properties", TwinCommand::Verb::replace);
+  auto* query = add("query", "Print the results of a query, one per line", TwinCommand::Verb::query);
+  for (auto* each : {get, patch, replace}) {
+    each->add_option("DEVICE", twin.device_id, "Device id")->required();
+    each->add_option("--module", twin.module_id, "The twin of this module of the device");
+    each->add_flag("--compact", twin.compact, "On one line");
+  }
+  for (auto* each : {patch, replace}) {
+    each->add_option("JSON", twin.json,
+                     R"(An object with "tags" and "properties.desired" to set; null deletes. @FILE, or - for stdin)")
+        ->required();
+    each->add_option("--if-match", twin.if_match, "Only when the twin still has this ETag; default: *, always");
+  }
+  query->add_option("SQL", twin.sql, "Query text")->required();
+  query->add_option("--page-size", twin.page_size, "Results per request")->check(CLI::Range(1, 10'000));
+  query->add_flag("--all", twin.all, "Fetch every page, not only the first");
+}
 
 void scenario_options(CLI::App& app, ScenarioOptions& options) {
   app.add_option("SCENARIO", options.file, "Scenario file (YAML or JSON)")->required();
@@ -152,6 +248,14 @@ int run_cli(Environment& environment) {
                          "File to write; default: report.html in the folder, stdout for the others");
   report_app->add_flag("--no-color", report.no_color, "No colours");
 
+  DeviceCommand device;
+  auto* device_app = app.add_subcommand("device", "Be one device: print its twin, report, watch what the hub sends");
+  device_options(*device_app, device);
+
+  TwinCommand twin;
+  auto* twin_app = app.add_subcommand("twin", "Get, patch, replace and query twins, as a back end");
+  twin_options(*twin_app, twin);
+
   auto* version_app = app.add_subcommand("version", "Print the version");
 
   try {
@@ -162,6 +266,8 @@ int run_cli(Environment& environment) {
     if (*plan_app) return plan_command(plan, environment);
     if (*hub_app) return hub_command(hub, environment);
     if (*report_app) return report_command(report, environment);
+    if (*device_app) return device_command(device, environment);
+    if (*twin_app) return twin_command(twin, environment);
     if (*version_app) return version_command(environment);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {

@@ -21,6 +21,7 @@ struct Environment {
   bool no_color = false;                  ///< NO_COLOR is set
   run::RunControl& control;               ///< signals that came
   std::function<void()> wait_for_signal;  ///< returns when the process is asked to end
+  std::istream* in = nullptr;             ///< standard input; null = there is none
 };
 
 /// Parses and carries out; returns the exit code (exit_code.hpp). Never throws.

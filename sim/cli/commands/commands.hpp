@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "sim/base/time.hpp"
+#include "sim/cli/commands/hub_access.hpp"
 #include "sim/cli/environment.hpp"
 
 namespace twinstorm::cli {
@@ -63,6 +64,33 @@ struct ReportCommand {
   bool no_color = false;
 };
 int report_command(const ReportCommand& command, Environment& environment);
+
+struct DeviceCommand {
+  HubAccessOptions hub;
+  std::string device_id;  ///< with a ready file: whose key is asked from the hub
+  bool create = false;    ///< registers it when the hub does not know it
+  std::string transport = "mqtt";
+  uint16_t port = 0;             ///< 0 = from the connection string, the ready file, or the transport's own
+  std::string certificate, key;  ///< files
+  std::vector<std::string> reports;
+  bool watch = false, json = false;
+  std::string length;  ///< `--for`
+};
+int device_command(const DeviceCommand& command, Environment& environment);
+
+struct TwinCommand {
+  enum class Verb : uint8_t { get, patch, replace, query };
+  Verb verb = Verb::get;
+  HubAccessOptions hub;
+  uint16_t http_port = 0, https_port = 0;  ///< 0 = the ready file's, or 80 and 443
+  std::string device_id, module_id;
+  std::string json;  ///< text, @FILE or -
+  std::string if_match;
+  std::string sql;
+  int page_size = 0;
+  bool all = false, compact = false;
+};
+int twin_command(const TwinCommand& command, Environment& environment);
 
 int version_command(Environment& environment);
 

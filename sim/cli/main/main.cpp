@@ -51,6 +51,7 @@ int main(int argc, char** argv) {
       .no_color = no_color != nullptr && *no_color != 0,
       .control = control,
       .wait_for_signal = wait_for_signal,
+      .in = &std::cin,
   };
   return twinstorm::cli::run_cli(environment);
 }
