@@ -53,6 +53,20 @@ test('a primary or secondary key of the device opens, over TLS with the hub\'s o
   await openClient(t, { ...device, key: identity.authentication.symmetricKey.secondaryKey });
 });
 
+test('by IP address, the authority named by its file', async (t) => {
+  const device = await hub.createDevice();
+  const byAddress = await openClient(t, device, {
+    connectionString: hub.deviceConnectionString(device, { host: '127.0.0.1' }), options: { ca: hub.ready.caFile } });
+  await updateReported(await byAddress.getTwin(), { by: 'address' });
+});
+
+test('the authority known from NODE_EXTRA_CA_CERTS alone; by way of a gateway name', async (t) => {
+  const device = await hub.createDevice();
+  const gateway = `HostName=localhost;DeviceId=${device.id};SharedAccessKey=${device.key};`
+    + `GatewayHostName=localhost:${hub.ready.mqttsPort}`;
+  await openClient(t, device, { connectionString: gateway, options: { ca: undefined } });
+});
+
 test('a policy with DeviceConnect opens for any device, one without does not', async (t) => {
   const device = await hub.createDevice();
   const { SharedAccessKeyName: skn, SharedAccessKey: key } = hub.parts(hub.ready.ownerConnectionString);

@@ -1,8 +1,10 @@
 // Microsoft Entra: the service SDK with a token credential. The issuer is the test's own; the hub knows its key set.
 'use strict';
 const assert = require('node:assert/strict');
+const { execFileSync } = require('node:child_process');
 const { createPrivateKey, generateKeyPairSync, sign } = require('node:crypto');
 const fs = require('node:fs');
+const path = require('node:path');
 const { test } = require('node:test');
 
 const { Client: ServiceClient, Registry } = require('azure-iothub');
@@ -10,7 +12,7 @@ const { Client: ServiceClient, Registry } = require('azure-iothub');
 const hub = require('./lib/hub.js');
 
 const issuer = JSON.parse(fs.readFileSync(process.env.TWINSTORM_ENTRA, 'utf8'));
-const base64url = (value) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');
+const base64url = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
 const now = () => Math.floor(Date.now() / 1000);
 
 function jwt({ claims = {}, header = {}, key = createPrivateKey(issuer.key) } = {}) {
@@ -41,6 +43,16 @@ test('a good token opens registry, twins, queries and methods', async () => {
   const service = ServiceClient.fromTokenCredential('localhost', credential(jwt()));
   await assert.rejects(service.invokeDeviceMethod('entra-device', { methodName: 'x' }),
     (error) => error.response.statusCode === 404 && /404103/.test(error.responseBody));
+});
+
+test('a token of "hub --issue-dev-token" opens what its role allows and nothing else', async () => {
+  const data = path.join(path.dirname(process.env.TWINSTORM_HUB_READY), 'hub');
+  const issue = (...args) => execFileSync(process.env.TWINSTORM_BINARY,
+    ['hub', '--issue-dev-token', '--data', data, ...args], { encoding: 'utf8' }).trim();
+  await registryWith(issue()).create({ deviceId: 'by-dev-token' });
+  const reader = registryWith(issue('--role', 'IoT Hub Data Reader'));
+  await reader.get('by-dev-token');
+  await assert.rejects(reader.delete('by-dev-token'), { name: 'UnauthorizedError' });
 });
 
 test('expired, not yet valid, for another audience, from another issuer: 401', async () => {

@@ -61,7 +61,8 @@ const connected = (device) => eventually(
 const saysGoodbye = (recorder) => eventually(
   () => recorder.connections[2].some(({ title }) => title === 'DISCONNECT'), 'the DISCONNECT');
 
-test('the official SDK: open, twin, desired, report, telemetry, method, message, renewal, reconnect, close', async (t) => {
+// Open, twin, desired, report, telemetry, method, message, renewal, reconnect, close.
+test('the official SDK does the steps', async (t) => {
   const device = await hub.createDevice();
   const certificates = authority(folder, 'proxy');
   const proxy = await MqttProxy.start({ target: hub.ready.mqttPort,
@@ -97,7 +98,7 @@ test('the official SDK: open, twin, desired, report, telemetry, method, message,
   sdk = recorder.connections;
 });
 
-test('our simulated device: the same steps', async (t) => {
+test('our simulated device does the steps', async (t) => {
   const device = await hub.createDevice();
   const proxy = await MqttProxy.start({ target: hub.ready.mqttPort });
   t.after(() => proxy.stop());
@@ -113,7 +114,9 @@ test('our simulated device: the same steps', async (t) => {
   for (const stream of [run.stdout, run.stderr]) stream.on('data', (text) => { output += text; });
   const ended = new Promise((resolve) => run.on('exit', (code) => resolve(code)));
   t.after(() => run.kill('SIGKILL'));
-  const failed = ended.then((code) => { throw new Error(`the run ended with code ${code} before all steps: ${output}`); });
+  const failed = ended.then((code) => {
+    throw new Error(`the run ended with code ${code} before all steps: ${output}`);
+  });
   await Promise.race([within(lead(device, proxy, recorder), 'all steps', 30000), failed]).catch((error) => {
     throw new Error(`${error.message}\n${output}\n${format(recorder.connections, [])}`);
   });

@@ -103,7 +103,9 @@ test('timeouts and names outside their limits are 400', async (t) => {
 });
 
 test('large payloads go both ways', async (t) => {
-  const device = await deviceWith(t, { echo: (request, response) => response.send(200, request.payload).catch(() => {}) });
+  const device = await deviceWith(t, {
+    echo: (request, response) => response.send(200, request.payload).catch(() => {}),
+  });
   const payload = 'x'.repeat(100 * 1024);
   assert.deepEqual(await invoke(device, 'echo', payload), { status: 200, payload });
 });

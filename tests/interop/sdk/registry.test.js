@@ -81,7 +81,8 @@ test('addDevices, updateDevices and removeDevices work on many at once', async (
   assert.deepEqual({ ...added }, { isSuccessful: true, errors: [], warnings: [] });
   const { responseBody: some } = await registry.get('bulk-99');
   assert.ok(some.authentication.symmetricKey.primaryKey);
-  await registry.updateDevices([{ deviceId: 'bulk-0', status: 'disabled' }, { deviceId: 'bulk-1', status: 'enabled' }], true);
+  const changes = [{ deviceId: 'bulk-0', status: 'disabled' }, { deviceId: 'bulk-1', status: 'enabled' }];
+  await registry.updateDevices(changes, true);
   assert.equal((await registry.get('bulk-0')).responseBody.status, 'disabled');
   await registry.updateDevices([{ deviceId: 'bulk-99', etag: some.etag, status: 'disabled' }], false);
   await assert.rejects(registry.updateDevices([{ deviceId: 'bulk-99', etag: some.etag, status: 'enabled' }], false),

@@ -63,7 +63,8 @@ test('back end: gets the twin and patches tags and desired properties together',
 });
 
 test('device: the group listener fires and the twin object shows the new values', async () => {
-  assert.deepEqual(await desired.next('the patch'), { climate: { minTemperature: 68, maxTemperature: 76 }, $version: 2 });
+  assert.deepEqual(await desired.next('the patch'),
+    { climate: { minTemperature: 68, maxTemperature: 76 }, $version: 2 });
   assert.deepEqual(await climate.next('the group'),
     { delta: { minTemperature: 68, maxTemperature: 76 }, min: 68, max: 76 });
   assert.equal(systemControl.size, 0);
@@ -74,7 +75,8 @@ test('back end patches fanOn; device: the listener of one property fires', async
     { properties: { desired: { climate: { hvac: { systemControl: { fanOn: true } } } } } }, '*');
   assert.deepEqual(await systemControl.next('the property'), { delta: { fanOn: true }, fanOn: true });
   assert.deepEqual((await climate.next('the group')).delta, { hvac: { systemControl: { fanOn: true } } });
-  assert.deepEqual(await desired.next('the patch'), { climate: { hvac: { systemControl: { fanOn: true } } }, $version: 3 });
+  assert.deepEqual(await desired.next('the patch'),
+    { climate: { hvac: { systemControl: { fanOn: true } } }, $version: 3 });
   assert.deepEqual(twin.properties.desired.climate,
     { minTemperature: 68, maxTemperature: 76, hvac: { systemControl: { fanOn: true } } });
 });

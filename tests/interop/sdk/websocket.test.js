@@ -92,9 +92,12 @@ test('token renewal reconnects and subscribes to nothing', async (t) => {
 /** Asks for an upgrade; resolves to `{status, headers}`. */
 function upgrade(path, headers = {}) {
   return new Promise((resolve, reject) => {
-    const call = https.request({ host: 'localhost', port: hub.ready.httpsPort, ca: hub.ca, path, agent: false, headers: {
+    const all = {
       connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13',
-      'sec-websocket-key': Buffer.alloc(16, 1).toString('base64'), 'sec-websocket-protocol': 'mqtt', ...headers } });
+      'sec-websocket-key': Buffer.alloc(16, 1).toString('base64'), 'sec-websocket-protocol': 'mqtt', ...headers,
+    };
+    const call = https.request({
+      host: 'localhost', port: hub.ready.httpsPort, ca: hub.ca, path, agent: false, headers: all });
     call.on('upgrade', (answer, socket) => {
       socket.destroy();
       resolve({ status: answer.statusCode, headers: answer.headers });

@@ -10,10 +10,11 @@ const hub = require('./hub.js');
 /** An SDK client of a device or module, closed when test `t` ends. Options go to `setOptions` with the hub's CA. */
 async function client(t, device, { transport = Mqtt, port, options = {}, connectionString } = {}) {
   const factory = device.moduleId ? ModuleClient : Client;
-  const made = factory.fromConnectionString(connectionString ?? hub.deviceConnectionString(device, { port }), transport);
+  const credentials = connectionString ?? hub.deviceConnectionString(device, { port });
+  const made = factory.fromConnectionString(credentials, transport);
   t.after(() => made.close().catch(() => {}));
-  // Over HTTP `setOptions` never settles and a `ca` comes into force some time later (properties of the SDK); without one
-  // it takes effect at once, and the agent or NODE_EXTRA_CA_CERTS knows the authority.
+  // Over HTTP `setOptions` never settles and a `ca` comes into force some time later (properties of the SDK); without
+  // one it takes effect at once, and the agent or NODE_EXTRA_CA_CERTS knows the authority.
   if (transport.name === 'Http') made.setOptions(options);
   else await made.setOptions({ ca: hub.ca, ...options });
   return made;
@@ -30,8 +31,8 @@ const updateReported = (twin, patch) => new Promise((resolve, reject) => {
   twin.properties.reported.update(patch, (error) => (error ? reject(error) : resolve()));
 });
 
-/** Resolves once the hub has seen every SUBSCRIBE sent before: packets of a connection are answered in order, and the SDK
- * does not tell when a listener of desired properties is in force. */
+/** Resolves once the hub has seen every SUBSCRIBE sent before: packets of a connection are answered in order, and the
+ * SDK does not tell when a listener of desired properties is in force. */
 const listening = (twin) => updateReported(twin, {});
 
 /** A list that can be waited for: `push` adds, `next()` resolves to the oldest one not yet taken. */

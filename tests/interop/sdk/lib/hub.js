@@ -86,7 +86,8 @@ function deviceConnectionString({ id, moduleId, key }, { port = ready.mqttsPort,
 function agent(options = {}) {
   const made = new https.Agent({ keepAlive: false });
   const create = made.createConnection;
-  made.createConnection = (wanted, done) => create.call(made, { ...wanted, ca, ...options, port: ready.httpsPort }, done);
+  made.createConnection = (wanted, done) => create.call(
+    made, { ...wanted, ca, ...options, port: ready.httpsPort }, done);
   return made;
 }
 

@@ -6,9 +6,9 @@ const tls = require('node:tls');
 
 const mqttPacket = require('mqtt-packet');
 
-/** Listens on `localhost:port`. `target`: the hub's port to pass bytes to. `secure`: `{key, cert}` to speak TLS with the
- * device, or nothing to take the bytes as they come. Emits `packet` ({connection, from: 'device'|'hub', packet}) for
- * what is MQTT. Connections are numbered from 1. */
+/** Listens on `localhost:port`. `target`: the hub's port to pass bytes to. `secure`: `{key, cert}` to speak TLS with
+ * the device, or nothing to take the bytes as they come. Emits `packet` ({connection, from: 'device'|'hub', packet})
+ * for what is MQTT. Connections are numbered from 1. */
 class MqttProxy extends EventEmitter {
   #server;
   #links = new Set();

@@ -45,16 +45,21 @@ function tokenFields(token, names, now) {
     const [key, value] = [pair.slice(0, at), pair.slice(at + 1)];
     keys.push(key);
     if (key === 'sr') fields['password sr'] = mask(value, names);
-    if (key === 'sig') fields['password sig'] = /^[A-Za-z0-9]+(%2[BF]|[A-Za-z0-9])*%3D$/.test(value) ? '{base64, encoded}' : value;
-    // Both ask for 8 s; a second or two may pass before the token is here.
-    if (key === 'se') fields['password se'] = Number(value) - now >= 5 && Number(value) - now <= 9 ? '{8 s ahead}' : value;
+    if (key === 'sig') {
+      fields['password sig'] = /^(%2[BF]|[A-Za-z0-9])+%3D$/.test(value) ? '{base64, encoded}' : value;
+    }
+    if (key === 'se') {
+      // Both ask for 8 s; a second or two may pass before the token is here.
+      const ahead = Number(value) - now;
+      fields['password se'] = ahead >= 5 && ahead <= 9 ? '{8 s ahead}' : value;
+    }
     if (key === 'skn') fields['password skn'] = value;
   }
   fields['password parts'] = keys.join(' ');
   return fields;
 }
 
-/** `{title, fields}` of one packet as mqtt-packet decodes it. The title says what it is for, without anything masked. */
+/** `{title, fields}` of one packet as mqtt-packet decodes it. The title says what it is for. */
 function describe(packet, names, now) {
   switch (packet.cmd) {
     case 'connect':
@@ -94,7 +99,8 @@ function purpose(topic) {
   if (topic.includes('/twin/GET/')) return 'twin get';
   if (topic.includes('/twin/PATCH/')) return 'reported properties';
   if (topic.includes('/methods/res/')) return 'method answer';
-  if (topic.includes('/messages/events/')) return topic.endsWith('/events/') ? 'telemetry' : 'telemetry with properties';
+  if (topic.endsWith('/messages/events/')) return 'telemetry';
+  if (topic.includes('/messages/events/')) return 'telemetry with properties';
   return topic;
 }
 
@@ -142,7 +148,8 @@ function compare(sdk, ours) {
     for (const title of titles) {
       const [a, b] = [theirs, own].map((packets) => packets.filter((packet) => packet.title === title));
       if (a.length !== b.length) {
-        rows.push({ where: `connection ${i + 1}, ${title}: times sent`, sdk: String(a.length), ours: String(b.length) });
+        const where = `connection ${i + 1}, ${title}: times sent`;
+        rows.push({ where, sdk: String(a.length), ours: String(b.length) });
       }
       if (a.length === 0 || b.length === 0) continue;
       for (const name of new Set([...Object.keys(a[0].fields), ...Object.keys(b[0].fields)])) {
@@ -152,7 +159,9 @@ function compare(sdk, ours) {
     }
     const both = (packets) => [...new Set(order(packets).filter((title) => order(theirs).includes(title)
       && order(own).includes(title)))].join('; ');
-    if (both(theirs) !== both(own)) rows.push({ where: `connection ${i + 1}: order`, sdk: both(theirs), ours: both(own) });
+    if (both(theirs) !== both(own)) {
+      rows.push({ where: `connection ${i + 1}: order`, sdk: both(theirs), ours: both(own) });
+    }
   }
   return rows;
 }
