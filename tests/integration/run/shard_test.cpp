@@ -12,10 +12,12 @@
 
 #include "metrics/aggregator.hpp"
 #include "sim/hub/hub.hpp"
-#include "sim/run/control.hpp"
+#include "sim/run/certificates.hpp"
+#include "sim/run/hub_link.hpp"
 #include "sim/scenario/loader.hpp"
 #include "sim/scenario/plan.hpp"
 #include "tests/support/ledger.hpp"
+#include "tests/support/process.hpp"
 
 namespace twinstorm::run {
 namespace {
@@ -56,25 +58,47 @@ limits: {operationTimeout: 5s, convergenceTimeout: 10s}
 class ShardTest : public ::testing::Test {
  protected:
   void start_run(std::string_view steady) {
-    auto started = hub::Hub::start({});
-    ASSERT_TRUE(started) << started.error().message;
-    hub_ = std::move(*started);
     std::string text{kScenario};
     text.replace(text.find("STEADY"), 6, steady);
+    start_scenario(text);
+  }
+  void start_scenario(const std::string& text) {
     const auto loaded = scenario::load_scenario(text, "loopback.yaml");
     for (const auto& each : loaded.diagnostics) ADD_FAILURE() << each.path << ": " << each.message;
     ASSERT_TRUE(loaded.ok());
-    plan_ = make_fleet_plan(scenario::resolve(*loaded.scenario, kShards));
+    const auto resolved = scenario::resolve(*loaded.scenario, kShards);
+    const auto ca = device_authority(resolved.target, clock_.wall());
+    ASSERT_TRUE(ca) << ca.error().message;
+    auto certificates = make_certificates(resolved, &*ca, clock_.wall(), {});
+    ASSERT_TRUE(certificates) << certificates.error().message;
+    plan_ = make_fleet_plan(resolved, {}, std::move(*certificates));
 
-    const auto loopback = boost::asio::ip::address_v4::loopback();
-    auto access = backend::ServiceAccess::from_connection_string(hub_->owner_connection_string());
-    ASSERT_TRUE(access) << access.error().message;
-    link_.emplace(HubLink{.host = "127.0.0.1",
-                          .host_name = access->host_name(),
-                          .mqtt = {loopback, hub_->ports().mqtt},
-                          .http = {loopback, hub_->ports().http},
-                          .access = std::move(*access),
-                          .cancelled = {}});
+    hub::HubConfig hub_config;
+    const auto needed = needed_ports(resolved);
+    if (needed.mqtts) hub_config.mqtts_port = 0;
+    if (needed.https) hub_config.https_port = 0;
+    hub_config.data_folder = folder_.path().string();
+    hub_config.device_authorities_pem = ca->certificate_pem;
+    auto started = hub::Hub::start(hub_config);
+    ASSERT_TRUE(started) << started.error().message;
+    hub_ = std::move(*started);
+    HubAddress address;
+    address.host = "127.0.0.1";
+    address.host_name = hub_->config().host_name;
+    address.mqtt_port = hub_->ports().mqtt;
+    address.mqtts_port = hub_->ports().mqtts;
+    address.http_port = hub_->ports().http;
+    address.https_port = hub_->ports().https;
+    address.ca_file = hub_->authority_file();
+    address.service_connection_string = hub_->owner_connection_string();
+    auto hub_link = make_hub_link(address, {});
+    ASSERT_TRUE(hub_link) << hub_link.error().message;
+    link_.emplace(std::move(*hub_link));
+    auto links = make_fleet_links(*link_, resolved);
+    ASSERT_TRUE(links) << links.error().message;
+    links_ = std::move(*links);
+    const auto reachable = check_fleet_links(*link_, resolved, links_);
+    ASSERT_TRUE(reachable) << reachable.error().message;
     authority_.emplace(link_->host_name, "group secret");
     const auto provisioned = provision(*link_, *plan_, *authority_, {});
     ASSERT_TRUE(provisioned) << provisioned.error().message;
@@ -84,7 +108,7 @@ class ShardTest : public ::testing::Test {
       const Shard::Config config{.id = id,
                                  .shards = kShards,
                                  .plan = plan_.get(),
-                                 .targets = {{.endpoint = link_->mqtt, .host_name = link_->host_name}},
+                                 .targets = links_.targets,
                                  .hub = &*link_,
                                  .authority = &*authority_,
                                  .keep_model = true};
@@ -187,7 +211,9 @@ class ShardTest : public ::testing::Test {
   SteadyClock clock_;
   std::unique_ptr<hub::Hub> hub_;
   std::unique_ptr<const FleetPlan> plan_;
+  twinstorm::testing::TemporaryFolder folder_;
   std::optional<HubLink> link_;
+  FleetLinks links_;
   std::optional<device::Authority> authority_;
   std::vector<std::unique_ptr<Shard>> shards_;
   std::vector<std::thread> threads_;
@@ -236,6 +262,68 @@ TEST_F(ShardTest, EverythingConvergesAndBothSidesCountTheSame) {
   EXPECT_EQ(pages, queries.asked * 3);  // 40 devices, 15 a page
   EXPECT_EQ(after.queries - before.queries, pages);
   expect_final_state_matches();
+}
+
+constexpr const char* kEveryConnection = R"(
+schema: twinstorm/scenario/1
+target: embedded
+seed: 11
+fleets:
+  - {name: plain, count: 6, onDesired: {report: echo}}
+  - {name: tls, count: 6, tls: true, onDesired: {report: echo}}
+  - {name: web, count: 6, transport: mqttws, onDesired: {report: echo}}
+  - {name: webtls, count: 6, transport: mqttws, tls: {version: 1.3, resumption: true}, onDesired: {report: echo}}
+  - {name: own, count: 6, tls: {version: 1.2}, auth: x509-selfsigned, onDesired: {report: echo}}
+  - {name: signed, count: 6, transport: mqttws, tls: true, auth: x509-ca, onDesired: {report: echo}}
+backends:
+  - {name: p0, do: patchDesired, select: plain, patch: {n: {sequence: {}}}}
+  - {name: p1, do: patchDesired, select: tls, patch: {n: {sequence: {}}}, tls: true}
+  - {name: p2, do: patchDesired, select: web, patch: {n: {sequence: {}}}}
+  - {name: p3, do: patchDesired, select: webtls, patch: {n: {sequence: {}}}, tls: true}
+  - {name: p4, do: patchDesired, select: own, patch: {n: {sequence: {}}}}
+  - {name: p5, do: patchDesired, select: signed, patch: {n: {sequence: {}}}}
+phases:
+  - {name: connect, connect: {rate: 200/s}, duration: 300ms}
+  - {name: steady, duration: 1s, load: {p0: 20/s, p1: 20/s, p2: 20/s, p3: 20/s, p4: 20/s, p5: 20/s}, DISCONNECT}
+limits: {operationTimeout: 5s, convergenceTimeout: 10s}
+)";
+
+class EveryConnection : public ShardTest {
+ protected:
+  void run(const std::string& disconnect) {
+    std::string text{kEveryConnection};
+    const auto at = text.find(", DISCONNECT");
+    text.replace(at, 12, disconnect);
+    ASSERT_NO_FATAL_FAILURE(start_scenario(text));
+    phase(0);
+    ASSERT_TRUE(until(10s, [&] { return online() == 36; })) << online() << " devices online";
+    phase(1);
+    // Before the end of the load: nobody comes back after it.
+    ASSERT_TRUE(until(20s, [&] { return online() == 36 && open_work() == 0; })) << online() << " devices online";
+    finish_load();
+    stop_run();
+    for (const auto& shard : shards_) expect_ledger_adds_up(shard->recorder(), 0);
+    EXPECT_EQ(updates_started(), 120u);
+    EXPECT_EQ(outcome(ConvergenceOutcome::applied) + outcome(ConvergenceOutcome::superseded), 120u);
+    expect_final_state_matches();
+  }
+};
+
+TEST_F(EveryConnection, WorksSideBySide) {
+  run("");
+  for (const char* fleet : {"plain", "tls", "web", "webtls", "own", "signed"}) {
+    EXPECT_EQ(ledger(std::string{fleet} + ".connect"), (Ledger{6, 6, 6, 0, 0, 0})) << fleet;
+  }
+  EXPECT_EQ(outcome(ConvergenceOutcome::applied), 120u);
+}
+
+TEST_F(EveryConnection, ComesBackAfterLosingIts) {
+  run(", disconnect: {share: 60%, over: 500ms}");
+  for (const char* fleet : {"plain", "tls", "web", "webtls", "own", "signed"}) {
+    const auto connects = ledger(std::string{fleet} + ".connect");
+    EXPECT_EQ(connects.acknowledged, connects.asked) << fleet;
+    EXPECT_GT(connects.acknowledged, 6u) << fleet;
+  }
 }
 
 TEST_F(ShardTest, AClosedLoadKeepsItsConcurrencyBesideTheDevicesOwnWork) {

@@ -7,6 +7,8 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/loopback_server.hpp"
+#include "tests/support/stream_server.hpp"
+#include "tests/support/tls_pair.hpp"
 
 namespace twinstorm::backend {
 namespace {
@@ -28,6 +30,8 @@ const char* name_of(HttpFailure failure) {
       return "timed out";
     case HttpFailure::not_sent:
       return "not sent";
+    case HttpFailure::tls:
+      return "tls";
   }
   return "?";
 }
@@ -66,6 +70,7 @@ class HttpClientTest : public ::testing::Test, protected HttpEvents {
   }
   void on_http_failed(uint64_t tag, HttpFailure failure) override {
     failures.push_back(std::to_string(tag) + ' ' + name_of(failure));
+    reason = client->error_text();
   }
 
   ManualClock clock;
@@ -75,6 +80,7 @@ class HttpClientTest : public ::testing::Test, protected HttpEvents {
   std::unique_ptr<HttpClient> client;
   std::vector<uint64_t> sent;
   Lines answers, failures;
+  std::string reason;  // of the last failure
   std::function<void(uint64_t, const HttpAnswer&)> on_answer;
 
  private:
@@ -289,6 +295,66 @@ TEST_F(HttpClientTest, ClosingForgetsWhatIsOpen) {
   pass(60s);
   settle();
   EXPECT_EQ(ended(), 0u);
+}
+
+// --- HTTPS -----------------------------------------------------------------------------------------------------------
+
+class HttpsClientTest : public HttpClientTest {
+ protected:
+  using StreamServer = twinstorm::testing::StreamServer;
+
+  /// `authority`: whom the client trusts.
+  void make_over_tls(const net::CertifiedKey& trusted, const std::string& name = "127.0.0.1") {
+    trust = net::TlsContext::client({.authorities_pem = trusted.certificate_pem}).value();
+    HttpClient::Config config{tls_server.endpoint(), "hub.localhost", 1, 4};
+    config.tls = &*trust;
+    config.server_name = name;
+    HttpEvents& events = *this;
+    client = std::make_unique<HttpClient>(config, io, wheel, 0, clock, events);
+  }
+  static net::CertifiedKey make_ca() {
+    return net::make_authority("test CA", twinstorm::testing::valid_today()).value();
+  }
+
+  const net::CertifiedKey ca = make_ca();
+  const net::TlsContext identity =
+      net::TlsContext::server(
+          {.identity = net::issue_server_certificate(ca, {"127.0.0.1"}, twinstorm::testing::valid_today()).value()})
+          .value();
+  StreamServer tls_server{io.context, &identity};
+  std::optional<net::TlsContext> trust;
+};
+
+TEST_F(HttpsClientTest, RequestsAndAnswersGoThroughTlsAndTheConnectionIsKept) {
+  make_over_tls(ca);
+  for (const uint64_t tag : {1u, 2u}) {
+    ASSERT_TRUE(submit(tag, R"({"a":1})"));
+    until([&] { return tls_server.received.ends_with(R"({"a":1})"); });
+    EXPECT_TRUE(tls_server.received.starts_with("PATCH /twins/d HTTP/1.1\r\n")) << tls_server.received;
+    tls_server.received.clear();
+    tls_server.send(LoopbackServer::response(200, "{}"));
+    until([&] { return ended() == tag; });
+  }
+  EXPECT_EQ(answers, (Lines{"1 200 {}", "2 200 {}"}));
+  EXPECT_EQ(tls_server.connections, 1);
+}
+
+TEST_F(HttpsClientTest, ACertificateThatIsNotTrustedFailsTheRequestWithTheReason) {
+  make_over_tls(make_ca());
+  ASSERT_TRUE(submit(1));
+  until([&] { return ended() == 1; });
+  EXPECT_EQ(failures, (Lines{"1 tls"}));
+  EXPECT_TRUE(sent.empty());
+  EXPECT_NE(reason.find("not trusted"), std::string::npos) << reason;
+  EXPECT_TRUE(tls_server.received.empty());
+}
+
+TEST_F(HttpsClientTest, ACertificateForAnotherNameFailsToo) {
+  make_over_tls(ca, "hub.example.net");
+  ASSERT_TRUE(submit(1));
+  until([&] { return ended() == 1; });
+  EXPECT_EQ(failures, (Lines{"1 tls"}));
+  EXPECT_NE(reason.find("hub.example.net"), std::string::npos) << reason;
 }
 
 }  // namespace

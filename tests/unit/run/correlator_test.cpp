@@ -98,6 +98,38 @@ TEST_F(CorrelatorTest, ADeviceThatReportsNothingConvergesWhenItHasApplied) {
   EXPECT_EQ(recorder.phase(0).acknowledge.snapshot().sum(), 0ms);
 }
 
+TEST_F(CorrelatorTest, SimulatedWorkThatFailedIsNeitherLostNorUnconverged) {
+  const SlotId slot = start();
+  correlator.patch_accepted(slot, 2, at(8));
+  correlator.notified(kDevice, 2, at(10));
+  correlator.apply_failed(kDevice, 2, false);
+  EXPECT_EQ(correlator.open(), 0u);
+  EXPECT_EQ(ended(ConvergenceOutcome::apply_failed), 1u);
+  EXPECT_EQ(all_ended(), 1u);
+  EXPECT_EQ(recorder.phase(0).total.snapshot().count(), 0u) << "it never converged, so it has no time";
+}
+
+TEST_F(CorrelatorTest, SimulatedWorkMayFailBeforeThePatchAnswer) {
+  const SlotId slot = start();
+  correlator.notified(kDevice, 2, at(5));
+  correlator.apply_failed(kDevice, 2, false);
+  EXPECT_EQ(correlator.open(), 1u);
+  correlator.patch_accepted(slot, 2, at(8));
+  EXPECT_EQ(ended(ConvergenceOutcome::apply_failed), 1u);
+}
+
+TEST_F(CorrelatorTest, FailedWorkForAFetchedStateEndsEverythingUpToIt) {
+  const SlotId first = start(), second = start(), third = start(), later = start();
+  correlator.patch_accepted(first, 2, at(8));
+  correlator.patch_accepted(second, 3, at(8));
+  correlator.patch_accepted(later, 5, at(8));
+  correlator.apply_failed(kDevice, 3, true);
+  EXPECT_EQ(ended(ConvergenceOutcome::apply_failed), 2u);
+  correlator.patch_accepted(third, 1, at(9));  // its answer comes behind the read that showed it
+  EXPECT_EQ(ended(ConvergenceOutcome::apply_failed), 3u);
+  EXPECT_EQ(correlator.open(), 1u);
+}
+
 TEST_F(CorrelatorTest, SeveralInFlightAreMatchedByVersionNotByOrder) {
   const SlotId first = start(0);
   const SlotId second = start(1);

@@ -138,5 +138,30 @@ TEST(FleetPlan, BackEndsCarryTheirQuestions) {
   EXPECT_FALSE(ops.if_match_last_seen);
 }
 
+TEST(FleetPlan, TokensSubscriptionsAndCertificatesComeAlong) {
+  const auto loaded = scenario::load_scenario(R"(
+schema: twinstorm/scenario/1
+fleets:
+  - {name: a, count: 1, transport: mqttws, tokenLifetime: 8s, renewJitter: 5%, methods: true}
+  - {name: b, count: 1, tls: true, auth: x509-ca, c2d: true}
+backends: [{name: r, do: getTwin, select: a, tls: true}]
+phases: [{name: connect, connect: 1/s}]
+)",
+                                              "x.yaml");
+  ASSERT_TRUE(loaded.ok());
+  const auto made = make_fleet_plan(scenario::resolve(*loaded.scenario), {}, {{}, {"key", {"certificate"}}});
+  using transport::Subscriptions;
+  EXPECT_EQ(made->fleets[0].token.lifetime, 8s);
+  EXPECT_EQ(made->fleets[0].token.renew_before, 2s);
+  EXPECT_EQ(made->fleets[0].token.jitter, 0.05);
+  EXPECT_EQ(made->fleets[0].subscriptions, Subscriptions::twin | Subscriptions::methods);
+  EXPECT_TRUE(made->fleets[0].websocket);
+  EXPECT_TRUE(made->fleets[0].certificates.empty());
+  EXPECT_EQ(made->fleets[0].renew_stream, made->scenario.fleet_stream(0, OpKind::renew_token));
+  EXPECT_EQ(made->fleets[1].certificates.key_pem, "key");
+  EXPECT_EQ(made->fleets[1].subscriptions, Subscriptions::twin | Subscriptions::devicebound);
+  EXPECT_TRUE(made->backends[0].tls);
+}
+
 }  // namespace
 }  // namespace twinstorm::run
