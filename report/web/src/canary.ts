@@ -32,7 +32,7 @@ export function canarySection(c: Canary | null): Child {
       badge(kWords[c.verdict]), ` ${sentence(c.detail)}`),
     h("p", { class: "note" },
       `One device on ${foreign(c.client, 60)}, a client by other authors, did the same as the fleet a few times a second and timed it with its own stopwatch. `,
-      `Two percentiles agree when their ${percent(c.confidence)} intervals meet or lie within ${duration(c.allowanceSeconds)} plus ${percent(c.allowanceShare)} of each other, `,
+      `Two percentiles agree when their ${percent(c.confidence)} intervals meet or lie within ${duration(c.allowanceSeconds)} plus ${percent(c.allowanceShare)} of the smaller value, `,
       "which is what another client on other threads may differ by. ", h("a", { href: "#def-canary" }, "What is compared.")),
     drawn.length > 0 && intervals(drawn),
     rows.length > 0 && table("Fleet and canary: latency from when it was sent", columns(), rows),
