@@ -413,8 +413,8 @@ TEST(CommandLine, PlanShowsArrivalsWithoutTraffic) {
 
 TEST(Hub, APortThatIsTakenIsNamed) {
   OwnHub hub;
-  Process second{
-      twinstorm({"hub", "--mqtt-port", std::to_string(hub.address["mqttPort"].get<int>()), "--http-port", "0"})};
+  Process second{twinstorm({"hub", "--mqtt-port", std::to_string(hub.address["mqttPort"].get<int>()), "--http-port",
+                            "0", "--mqtts-port", "off", "--https-port", "off"})};
   EXPECT_EQ(second.wait(), 3);
   EXPECT_NE(second.err().find(std::to_string(hub.address["mqttPort"].get<int>())), std::string::npos) << second.err();
 }
