@@ -110,6 +110,8 @@ class Connection {
   void deliver(std::string_view fresh);
   /// Continues with what has arrived since `pause`.
   void resume();
+  /// Gives back the memory of `peer_certificate`, which is made again when asked for.
+  void forget_peer_certificate() { peer_certificate_.reset(); }
   /// (Re)sets the deadline to `at`.
   void set_deadline(MonoTime at);
   /// Unsent bytes are waiting.

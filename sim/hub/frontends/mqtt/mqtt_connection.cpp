@@ -64,6 +64,7 @@ size_t MqttConnection::on_connect(std::string_view bytes) {
   if (hold(*decision.record)) return 0;
   MqttPort& port = *this;
   session_.emplace(shard(), port, *connect, decision);
+  forget_peer_certificate();
   set_deadline(session_->deadline());
   session_->begin();
   return frame.size;
