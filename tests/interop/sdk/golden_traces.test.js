@@ -11,12 +11,14 @@ const path = require('node:path');
 const { before, after, test } = require('node:test');
 
 const { Message } = require('azure-iot-common');
+const { MqttWs } = require('azure-iot-device-mqtt');
 
 const hub = require('./lib/hub.js');
 const { authority } = require('./lib/certificates.js');
 const { client: makeClient, updateReported, Inbox, within, eventually } = require('./lib/clients.js');
 const { MqttProxy } = require('./lib/mqtt_proxy.js');
 const { Recorder, format, compare } = require('./lib/trace.js');
+const { recordUpgrades } = require('./lib/upgrade_recorder.js');
 
 const golden = path.join(__dirname, '..', '..', 'golden', 'traces');
 const desired = { climate: { minTemperature: 68, hvac: { systemControl: { fanOn: true } } } };
@@ -98,33 +100,61 @@ test('the official SDK does the steps', async (t) => {
   sdk = recorder.connections;
 });
 
+/** Starts `golden_traces.yaml` for this device, with more `settings`. */
+function startRun(t, device, settings) {
+  const run = spawn(process.env.TWINSTORM_BINARY, ['run', path.join(__dirname, 'golden_traces.yaml'), '--quiet',
+    '--out', fs.mkdtempSync(path.join(folder, 'run-')), ...settings.flatMap((setting) => ['--set', setting])], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, GOLDEN_HUB: hub.ready.ownerConnectionString,
+      GOLDEN_DEVICE: `HostName=localhost;DeviceId=${device.id};SharedAccessKey=${device.key}` },
+  });
+  t.after(() => run.kill('SIGKILL'));
+  let output = '';
+  for (const stream of [run.stdout, run.stderr]) stream.on('data', (text) => { output += text; });
+  const exited = new Promise((resolve) => run.on('exit', (code) => resolve(code)));
+  return {
+    /** Waits for `steps` while the run goes on, then ends it. A run that ends by itself before is a failure. */
+    async during(steps) {
+      const early = exited.then((code) => { throw new Error(`the run ended early with code ${code}: ${output}`); });
+      await Promise.race([steps, early]).catch((error) => { throw new Error(`${error.message}\n${output}`); });
+      early.catch(() => {});
+      run.kill('SIGINT');
+      await within(exited, 'the end of the run', 30000);
+    },
+  };
+}
+
 test('our simulated device does the steps', async (t) => {
   const device = await hub.createDevice();
   const proxy = await MqttProxy.start({ target: hub.ready.mqttPort });
   t.after(() => proxy.stop());
   const recorder = new Recorder(proxy, { [device.id]: '{device}', localhost: '{host}' });
-  const run = spawn(process.env.TWINSTORM_BINARY, ['run', path.join(__dirname, 'golden_traces.yaml'), '--quiet',
-    '--out', path.join(folder, 'run'), '--set', `target.mqttPort=${proxy.port}`,
-    '--set', `target.httpPort=${hub.ready.httpPort}`], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, GOLDEN_HUB: hub.ready.ownerConnectionString,
-      GOLDEN_DEVICE: `HostName=localhost;DeviceId=${device.id};SharedAccessKey=${device.key}` },
-  });
-  let output = '';
-  for (const stream of [run.stdout, run.stderr]) stream.on('data', (text) => { output += text; });
-  const ended = new Promise((resolve) => run.on('exit', (code) => resolve(code)));
-  t.after(() => run.kill('SIGKILL'));
-  const failed = ended.then((code) => {
-    throw new Error(`the run ended with code ${code} before all steps: ${output}`);
-  });
-  await Promise.race([within(lead(device, proxy, recorder), 'all steps', 30000), failed]).catch((error) => {
-    throw new Error(`${error.message}\n${output}\n${format(recorder.connections, [])}`);
-  });
-  failed.catch(() => {});
-  run.kill('SIGINT');
-  await within(ended, 'the end of the run', 30000);
+  const run = startRun(t, device, [`target.mqttPort=${proxy.port}`, `target.httpPort=${hub.ready.httpPort}`]);
+  await run.during(within(lead(device, proxy, recorder), 'all steps', 30000));
   await saysGoodbye(recorder);
   ours = recorder.connections;
+});
+
+test('both ask for a WebSocket', async (t) => {
+  assert.ok(sdk && ours, 'a recording is missing');
+  const target = hub.ready.httpPort;
+  const device = await hub.createDevice();
+  const names = { localhost: '{host}' };
+  const certificates = authority(folder, 'web');
+  const secure = certificates.issue('localhost', 'subjectAltName=DNS:localhost');
+  const theirs = await recordUpgrades({ target, secure, names });
+  t.after(() => theirs.stop());
+  const webSocketAgent = hub.agent({ ca: certificates.pem, port: theirs.port });
+  const client = await makeClient(t, device, { transport: MqttWs, port: false, options: { mqtt: { webSocketAgent } } });
+  await client.open();
+  await client.getTwin();
+  await client.close();
+
+  const own = await recordUpgrades({ target, names });
+  t.after(() => own.stop());
+  const run = startRun(t, device, ['fleets[device].transport=mqttws', `target.httpPort=${own.port}`]);
+  await run.during(connected(device));
+  for (const [trace, { packets }] of [[sdk, theirs], [ours, own]]) trace.push([packets[0]]);
 });
 
 /** A table for people: one row a difference. */
@@ -156,7 +186,9 @@ for (const [name, about, connections] of [
     assert.ok(connections(), 'the recording is missing');
     const file = path.join(golden, name);
     const text = format(connections(), [...about,
-      'Made by tests/interop/sdk/golden_traces.test.js; {...} stands for what differs from run to run.']);
+      'Made by tests/interop/sdk/golden_traces.test.js; {...} stands for what differs from run to run.',
+      'The second connection renews the token, the third follows a lost one; of the fourth, by WebSocket, there is only',
+      'the request.']);
     if (process.env.TWINSTORM_UPDATE_GOLDEN) fs.writeFileSync(file, text);
     else assert.equal(text, fs.readFileSync(file, 'utf8'), `${name}: TWINSTORM_UPDATE_GOLDEN=1 writes it anew`);
   });

@@ -82,12 +82,13 @@ function deviceConnectionString({ id, moduleId, key }, { port = ready.mqttsPort,
 }
 
 /** An agent that dials the hub's HTTPS port whatever port the SDK asks for: the documented `http.agent` and
- * `mqtt.webSocketAgent` options. `options` go to TLS (`cert` and `key` for X.509). */
+ * `mqtt.webSocketAgent` options. `options` go to TLS (`cert` and `key` for X.509), `port` and `ca` lead
+ * elsewhere. */
 function agent(options = {}) {
   const made = new https.Agent({ keepAlive: false });
   const create = made.createConnection;
   made.createConnection = (wanted, done) => create.call(
-    made, { ...wanted, ca, ...options, port: ready.httpsPort }, done);
+    made, { ...wanted, ca, port: ready.httpsPort, ...options }, done);
   return made;
 }
 

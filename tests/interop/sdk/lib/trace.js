@@ -166,4 +166,4 @@ function compare(sdk, ours) {
   return rows;
 }
 
-module.exports = { Recorder, format, compare };
+module.exports = { mask, Recorder, format, compare };
