@@ -90,6 +90,21 @@ RunContents make_sample_run() {
   record.generator.heap_bytes_per_device = 612.5;
   record.generator.busy_shares = {0.3, 0.0};
   record.hub = HubRecord{1.25, 33'000'000, {true, {{"patches", 10, 12, 3}, {"connects", 1, 2}}}};
+  record.canary.emplace();
+  record.canary->device = "rollout-canary";
+  record.canary->client = "Paho MQTT C++ 1.2.0";
+  record.canary->operations["report"] = {60, 58, 1, 1};
+  record.canary->cpu_seconds = 0.12;
+  record.canary->rows = {
+      {"steady",
+       "report",
+       60,
+       4000,
+       {{0.5, PercentileEstimate{0.0004, 0.0003, 0.0006}, PercentileEstimate{0.0003, 0.0002, 0.0003},
+         CanaryVerdict::agree},
+        {0.99, std::nullopt, PercentileEstimate{0.002, 0.001, std::nullopt}, CanaryVerdict::too_few_samples}},
+       CanaryVerdict::agree}};
+  judge_canary(*record.canary);
   record.workers = {{"local", 43, 3.5, false}};
   run.events = {{0.0, "phase", "warmup"}, {12.5, "storm", "30 % of the devices"}};
   run.resolved_yaml = "name: rollout-5k\n";
@@ -236,6 +251,7 @@ TEST(RunRecordJson, HasAFlatBlockForScripts) {
 TEST(RunRecordJson, OmitsTheHubOfARunAgainstARealService) {
   auto record = sample_run().record;
   record.hub.reset();
+  record.canary.reset();
   EXPECT_FALSE(to_json(record).contains("hub"));
   EXPECT_EQ(run_record_from_json(to_json(record))->hub, std::nullopt);
 }

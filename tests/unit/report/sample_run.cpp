@@ -187,6 +187,15 @@ LoadedRun build(bool failing) {
                          .resident_bytes = 98'000'000,
                          .comparison = {true, {{"connects", 6'000, 6'000}, {"twinPatches", 5'911, 5'911}}}};
 
+  auto& canary = record.canary.emplace();
+  canary.device = "rollout-20260301T080000Z-canary";
+  canary.client = "Paho MQTT C++ 1.2.0";
+  canary.operations = {{"connect", {1, 1, 0, 0}}, {"report", {301, 301, 0, 0}}};
+  canary.cpu_seconds = 0.21;
+  canary.rows = {metrics::compare_operation("rollout", "report", distribution(301, failing ? 0.03 : 0.0014),
+                                            distribution(6'000, 0.0011), canary.allowance)};
+  metrics::judge_canary(canary);
+
   for (int second = 1; second <= 75; ++second) {
     IntervalSnapshot at;
     at.at_seconds = second;

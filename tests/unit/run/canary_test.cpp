@@ -1,0 +1,82 @@
+#include "sim/run/canary.hpp"
+
+#include <gtest/gtest.h>
+
+#include "sim/scenario/loader.hpp"
+#include "sim/scenario/plan.hpp"
+
+namespace twinstorm::run {
+namespace {
+
+constexpr std::string_view kText = R"(
+schema: twinstorm/scenario/1
+name: canary
+target: embedded
+fleets:
+  - {name: meters, count: 3}
+  - {name: thermostats, count: 5}
+backends:
+  - {name: few, do: patchDesired, select: meters, patch: {a: 1}}
+  - {name: rollout, do: patchDesired, select: thermostats, patch: {climate: {min: 64}}}
+  - {name: ops, do: query, sql: "SELECT * FROM devices"}
+phases:
+  - {name: connect, connect: {rate: 5/s}, duration: 2s, record: false, load: {thermostats.report: 1/s}}
+  - {name: read, duration: 1s, load: {thermostats.getTwin: 5/s, meters.report: 5/s, few: 1/s}}
+  - {name: change, duration: 1s, load: {rollout: 5/s, ops: 1/s, thermostats.telemetry: 2/s, thermostats.report: 1/s}}
+  - {name: look, duration: 1s, load: {ops: 1/s}}
+)";
+
+CanaryPlan plan(std::string text = std::string{kText}) {
+  const auto loaded = scenario::load_scenario(text, "canary.yaml");
+  for (const auto& diagnostic : loaded.diagnostics) ADD_FAILURE() << diagnostic.path << ": " << diagnostic.message;
+  return make_canary_plan(scenario::resolve(*loaded.scenario, 1));
+}
+
+std::vector<std::string_view> operations(const CanaryPhase& phase) {
+  std::vector<std::string_view> names;
+  for (size_t op = 0; op < kCanaryOps; ++op) {
+    if (phase.does[op]) names.push_back(to_string(static_cast<CanaryOp>(op)));
+  }
+  return names;
+}
+
+using Names = std::vector<std::string_view>;
+
+TEST(CanaryPlan, MirrorsTheLargestFleetInRecordedPhasesOnly) {
+  const auto made = plan();
+  EXPECT_EQ(made.fleet, 1u);
+  ASSERT_EQ(made.phases.size(), 4u);
+  EXPECT_EQ(operations(made.phases[0]), Names{}) << "a phase that is not recorded";
+  EXPECT_EQ(operations(made.phases[1]), Names{"getTwin"}) << "not what the other fleet does";
+  EXPECT_EQ(operations(made.phases[2]), (Names{"report", "telemetry", "delivery"}));
+  EXPECT_EQ(made.phases[2].backend, 1u);
+  EXPECT_TRUE(made.phases[3].idle()) << "queries are no operation of a device";
+}
+
+TEST(CanaryPlan, SendsTelemetryWhereTheFleetDoesByItself) {
+  std::string text{kText};
+  const std::string fleet = "{name: thermostats, count: 5}";
+  text.replace(text.find(fleet), fleet.size(), "{name: thermostats, count: 5, telemetry: {every: 5s}}");
+  const auto made = plan(text);
+  EXPECT_EQ(operations(made.phases[0]), Names{});
+  EXPECT_EQ(operations(made.phases[3]), Names{"telemetry"});
+}
+
+TEST(CanaryDevice, HasAnIdThatTheRegistryTakes) {
+  EXPECT_EQ(canary_device_id("rollout-20260301T080000Z"), "rollout-20260301T080000Z-canary");
+  EXPECT_EQ(canary_device_id("my run/1 \xc3\xa4"), "my-run-1----canary");
+  const auto longest = canary_device_id(std::string(200, 'x'));
+  EXPECT_EQ(longest.size(), 128u);
+  EXPECT_TRUE(longest.ends_with("x-canary"));
+}
+
+TEST(CanaryRecord, SaysWhyARunHasNone) {
+  const auto record = Canary::absent("run-canary", make_error(ErrorCode::unauthorized, "no right to register"));
+  EXPECT_EQ(record.device, "run-canary");
+  EXPECT_EQ(record.verdict, metrics::CanaryVerdict::too_few_samples);
+  EXPECT_EQ(record.detail, "the canary could not be set up: no right to register");
+  EXPECT_TRUE(record.rows.empty());
+}
+
+}  // namespace
+}  // namespace twinstorm::run
