@@ -144,7 +144,11 @@ Result<HubLink> make_hub_link(const HubAddress& address, std::function<bool()> c
   }
   if (hub.https.port() != 0) {
     auto context = net::TlsContext::client({.authorities_pem = hub.authorities_pem});
-    if (!context) return context.error();
+    if (!context) {
+      return make_error(context.error().code,
+                        hub.ca_file.empty() ? context.error().message
+                                            : fmt::format("CA file {}: {}", hub.ca_file, context.error().message));
+    }
     hub.tls.emplace(std::move(*context));
   }
   hub.control_over_tls = hub.http.port() == 0 || (address.prefers_https && hub.https.port() != 0);
@@ -183,7 +187,6 @@ Result<FleetLinks> make_fleet_links(const HubLink& hub, const scenario::Scenario
 
 transport::PahoLink paho_link(const HubLink& hub, const scenario::Fleet& fleet) {
   return {.tls = fleet.tls.on(),
-          .websocket = fleet.transport == TransportKind::mqttws,
           .trust_store = hub.ca_file,
           .version = fleet.tls.version == scenario::Tls::Version::v1_2 ? net::TlsVersion::tls12 : net::TlsVersion::any};
 }

@@ -105,6 +105,11 @@ class Run {
     const uint32_t fleet = make_canary_plan(scenario()).fleet;
     Canary::Config config{canary_device_id(options_.folder.filename().string()), links_.targets[fleet],
                           paho_link(*hub_, scenario().fleets[fleet]), plan_.get()};
+    if (scenario().fleets[fleet].transport == scenario::TransportKind::mqttws) {
+      // Paho is no judge over WebSocket (paho_client.hpp).
+      config.link.tls = config.link.tls && hub_->mqtts.port() != 0;
+      config.target.endpoint = config.link.tls ? hub_->mqtts : hub_->mqtt;
+    }
     const auto id = config.device_id;
     auto made = Canary::create(std::move(config), *hub_, *authority_, clock_);
     if (made) {

@@ -78,14 +78,14 @@ bool turn_until(net::ShardIo& io, const Condition& condition) {
 }
 
 struct Way {
-  bool tls, websocket;
+  bool tls;
 };
 
 class PahoLinkOnHub : public ::testing::TestWithParam<Way> {
  protected:
   PahoLinkOnHub() {
     hub::HubConfig config{.threads = 1};
-    config.mqtts_port = config.https_port = 0;
+    config.mqtts_port = 0;
     config.data_folder = folder_.path().string();
     auto started = hub::Hub::start(config);
     if (!started) throw std::runtime_error{started.error().message};
@@ -120,13 +120,10 @@ class PahoLinkOnHub : public ::testing::TestWithParam<Way> {
     seen_.identity.keep_alive_seconds = 30;
   }
 
-  PahoLink way(Way way) const {
-    return {.tls = way.tls, .websocket = way.websocket, .trust_store = hub_->authority_file(), .version = {}};
-  }
+  PahoLink way(Way way) const { return {.tls = way.tls, .trust_store = hub_->authority_file(), .version = {}}; }
   transport::LinkTarget target(Way way) const {
     const auto ports = hub_->ports();
-    const uint16_t port = way.websocket ? (way.tls ? ports.https : ports.http) : (way.tls ? ports.mqtts : ports.mqtt);
-    return {{boost::asio::ip::make_address("127.0.0.1"), port}, host_};
+    return {{boost::asio::ip::make_address("127.0.0.1"), way.tls ? ports.mqtts : ports.mqtt}, host_};
   }
 
   template <class Condition>
@@ -141,12 +138,8 @@ class PahoLinkOnHub : public ::testing::TestWithParam<Way> {
   Seen seen_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Ways, PahoLinkOnHub,
-                         ::testing::Values(Way{false, false}, Way{true, false}, Way{false, true}, Way{true, true}),
-                         [](const auto& each) {
-                           return std::string{each.param.websocket ? "WebSocket" : "Tcp"} +
-                                  (each.param.tls ? "Tls" : "");
-                         });
+INSTANTIATE_TEST_SUITE_P(Ways, PahoLinkOnHub, ::testing::Values(Way{false}, Way{true}),
+                         [](const auto& each) { return std::string{each.param.tls ? "Tls" : "Tcp"}; });
 
 TEST_P(PahoLinkOnHub, DoesTheWholeTwinRound) {
   PahoTransport link{io_, seen_, 0, way(GetParam())};
@@ -193,7 +186,7 @@ TEST_P(PahoLinkOnHub, DoesTheWholeTwinRound) {
 }
 
 class PahoLinkOnTcp : public PahoLinkOnHub {};
-INSTANTIATE_TEST_SUITE_P(Tcp, PahoLinkOnTcp, ::testing::Values(Way{false, false}));
+INSTANTIATE_TEST_SUITE_P(Tcp, PahoLinkOnTcp, ::testing::Values(Way{false}));
 
 TEST_P(PahoLinkOnTcp, AnswersADirectMethod) {
   PahoTransport link{io_, seen_, 0, way(GetParam())};
@@ -233,9 +226,9 @@ TEST_P(PahoLinkOnTcp, TellsThatNobodyListens) {
 }
 
 TEST_P(PahoLinkOnTcp, DoesNotTrustACertificateOfSomebodyElse) {
-  PahoLink link_of{.tls = true, .websocket = false, .trust_store = {}, .version = {}};
+  PahoLink link_of{.tls = true, .trust_store = {}, .version = {}};
   PahoTransport link{io_, seen_, 0, link_of};
-  link.connect(target({true, false}), seconds{5});
+  link.connect(target({true}), seconds{5});
   ASSERT_TRUE(until([&] { return seen_.refused.has_value() || seen_.connected; }));
   EXPECT_FALSE(seen_.connected);
   EXPECT_EQ(seen_.refused, ConnectRefusal::handshake);
@@ -286,7 +279,6 @@ TEST(PahoUris, NameHostPortAndPath) {
   const transport::LinkTarget local{{boost::asio::ip::make_address("127.0.0.1"), 1883}, "hub.localhost"};
   EXPECT_EQ(transport::paho_uri(local, {}), "tcp://127.0.0.1:1883");
   EXPECT_EQ(transport::paho_uri(local, {.tls = true}), "ssl://127.0.0.1:1883");
-  EXPECT_EQ(transport::paho_uri(local, {.websocket = true}), "ws://127.0.0.1:1883/$iothub/websocket");
   const transport::LinkTarget far{{boost::asio::ip::make_address("192.0.2.1"), 8883}, "hub.example.net"};
   EXPECT_EQ(transport::paho_uri(far, {.tls = true}), "ssl://hub.example.net:8883");
   EXPECT_EQ(transport::paho_uri(far, {}), "tcp://192.0.2.1:8883");

@@ -9,6 +9,9 @@
 //  - It calls back with that mutex held, and destroying a client takes it: once the destructor of `PahoClient` has
 //    returned, nothing is called any more. A callback must therefore not wait for the thread that destroys.
 //  - It cannot cut a connection as a lost network would: every end says DISCONNECT.
+//  - Over WebSocket version 1.3.12 leaves the second of two frames that arrive together unread until more bytes come
+//  (two
+//    SUBACKs from our hub are enough), so it is used over TCP and TLS only.
 #pragma once
 
 #include <cstdint>
@@ -28,12 +31,11 @@ namespace twinstorm::transport {
 /// How Paho reaches a hub.
 struct PahoLink {
   bool tls = false;
-  bool websocket = false;
   std::string trust_store;  ///< with `tls`: PEM file of the trusted CAs; empty: the system's bundle
   net::TlsVersion version = net::TlsVersion::any;
 };
 
-/// `tcp://127.0.0.1:1883`, `ssl://hub.example.net:8883`, `ws://...`. With TLS Paho checks the certificate against the
+/// `tcp://127.0.0.1:1883`, `ssl://hub.example.net:8883`. With TLS Paho checks the certificate against the
 /// host in here: the name, but the address for loopback, which a bare system may be unable to look up.
 std::string paho_uri(const LinkTarget& target, const PahoLink& link);
 

@@ -34,12 +34,10 @@ void for_each_filter(Subscriptions set, DeviceName name, Fn&& fn) {
 }  // namespace
 
 std::string paho_uri(const LinkTarget& target, const PahoLink& link) {
-  const char* scheme = link.websocket ? (link.tls ? "wss" : "ws") : link.tls ? "ssl" : "tcp";
   const auto address = target.endpoint.address();
   std::string host = address.is_v6() ? fmt::format("[{}]", address.to_string()) : address.to_string();
   if (link.tls && !address.is_loopback()) host = target.verified_name();
-  return fmt::format("{}://{}:{}{}", scheme, host, target.endpoint.port(),
-                     link.websocket ? target.websocket_path : std::string{});
+  return fmt::format("{}://{}:{}", link.tls ? "ssl" : "tcp", host, target.endpoint.port());
 }
 
 PahoTransport::PahoTransport(net::ShardIo& io, TransportEvents& events, LocalDevice device, PahoLink link)

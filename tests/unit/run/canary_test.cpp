@@ -13,8 +13,8 @@ schema: twinstorm/scenario/1
 name: canary
 target: embedded
 fleets:
-  - {name: meters, count: 3}
-  - {name: thermostats, count: 5}
+  - {name: meters, count: 3, reported: {a: 1}}
+  - {name: thermostats, count: 5, reported: {a: 1}}
 backends:
   - {name: few, do: patchDesired, select: meters, patch: {a: 1}}
   - {name: rollout, do: patchDesired, select: thermostats, patch: {climate: {min: 64}}}
@@ -55,8 +55,11 @@ TEST(CanaryPlan, MirrorsTheLargestFleetInRecordedPhasesOnly) {
 
 TEST(CanaryPlan, SendsTelemetryWhereTheFleetDoesByItself) {
   std::string text{kText};
-  const std::string fleet = "{name: thermostats, count: 5}";
-  text.replace(text.find(fleet), fleet.size(), "{name: thermostats, count: 5, telemetry: {every: 5s}}");
+  const auto put = [&text](const std::string& old, const std::string& now) {
+    text.replace(text.find(old), old.size(), now);
+  };
+  put("count: 5,", "count: 5, telemetry: {every: 5s},");
+  put(" thermostats.telemetry: 2/s,", "");
   const auto made = plan(text);
   EXPECT_EQ(operations(made.phases[0]), Names{});
   EXPECT_EQ(operations(made.phases[3]), Names{"telemetry"});
