@@ -59,11 +59,11 @@ struct HubConfig {
   std::string metrics_listen;           ///< `ADDR:PORT` of the Prometheus endpoint, empty = off
   unsigned threads = 0;                 ///< shards; 0 = half of the cores, at least 1
   std::vector<Policy> policies = default_policies();
-  std::string import_file;  ///< JSON with `twins`, `modules`, `deviceJobs`; empty = start with no device
+  std::string import_file;   ///< JSON with `twins`, `modules`, `deviceJobs`; empty = start with no device
   std::string jwks_file;     ///< key set (JSON) of Entra's bearer tokens; empty = none are taken but development tokens
   std::string entra_issuer;  ///< `iss` of tokens signed by those keys; empty = any
   std::string entra_audience = "https://iothubs.azure.net";  ///< `aud` of bearer tokens
-  bool check_sas = true;    ///< false: any credentials are accepted (never beyond loopback)
+  bool check_sas = true;  ///< false: any credentials are accepted (never beyond loopback)
 
   uint32_t query_page_default = 1000;       ///< page size when `x-ms-max-item-count` is absent
   uint32_t query_page_max = 10000;          ///< larger requests are clamped to this
@@ -73,7 +73,7 @@ struct HubConfig {
   Nanos connect_timeout = std::chrono::seconds{30};  ///< from accepted socket to MQTT CONNECT or complete HTTP request
   Nanos http_idle_timeout = std::chrono::minutes{5};
   Nanos token_grace = std::chrono::seconds{5};  ///< how long an MQTT connection outlives the token it came with
-  std::shared_ptr<const Clock> clock;  ///< empty = the machine's clocks
+  std::shared_ptr<const Clock> clock;           ///< empty = the machine's clocks
 };
 
 /// Ports actually bound; 0 = off.
