@@ -1,6 +1,7 @@
 // Connecting, refusals, losing a connection and coming back, token renewal.
 'use strict';
 const assert = require('node:assert/strict');
+const { spawn } = require('node:child_process');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
@@ -250,6 +251,23 @@ test('a second client with the same id: the newest wins, the older is closed wit
   // The older one has no listeners: it stays away until it is used, and is then the newest itself.
   await within(older.getTwin(), 'the older client to come back');
   assert.equal((await hub.counts()).disconnectsTakeOver, before.disconnectsTakeOver + 2);
+});
+
+test('two clients that listen under one id fight for it; the hub slows them down and serves others', async (t) => {
+  const device = await hub.createDevice();
+  const bystander = await openClient(t, await hub.createDevice());
+  const before = await hub.counts();
+  for (let i = 0; i < 2; i += 1) {
+    const fighter = spawn(process.execPath, [path.join(__dirname, 'lib', 'listener.js')], {
+      stdio: 'ignore', env: { ...process.env, TWINSTORM_LISTENER: hub.deviceConnectionString(device) } });
+    t.after(() => fighter.kill('SIGKILL'));
+  }
+  await eventually(async () => (await hub.counts()).disconnectsTakeOver > before.disconnectsTakeOver, 'a take-over');
+  const end = Date.now() + 2000;
+  while (Date.now() < end) await within(bystander.getTwin(), 'the twin of another device', 1000);
+  const fights = (await hub.counts()).disconnectsTakeOver - before.disconnectsTakeOver;
+  // Without a brake it is hundreds a second.
+  assert.ok(fights >= 1 && fights <= 20, `${fights} take-overs in 2 s`);
 });
 
 test('device ids with every allowed kind of character', async (t) => {

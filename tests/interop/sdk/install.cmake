@@ -11,7 +11,8 @@ endif()
 file(REMOVE ${stamp})
 file(COPY ${SOURCE}/package.json ${SOURCE}/package-lock.json ${SOURCE}/.npmrc DESTINATION ${FOLDER})
 execute_process(
-  COMMAND ${NPM} ci --no-audit --no-fund --loglevel=error --fetch-retries=2 --fetch-timeout=60000
+  COMMAND ${NPM} ci --no-audit --no-fund --loglevel=error --fetch-retries=2 --fetch-retry-mintimeout=2000
+          --fetch-retry-maxtimeout=10000 --fetch-timeout=60000
   WORKING_DIRECTORY ${FOLDER}
   RESULT_VARIABLE result)
 if(NOT result EQUAL 0)

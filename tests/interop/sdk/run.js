@@ -28,7 +28,7 @@ function runFile(file, hub, more) {
     ...more,
     NODE_EXTRA_CA_CERTS: hub.ready.caFile,
     TWINSTORM_HUB_READY: hub.readyFile,
-    TWINSTORM_HTTPS_PORT: String(hub.ready.httpsPort),
+    TWINSTORM_SDK_HTTPS_PORT: String(hub.ready.httpsPort),
   };
   // The service SDK always dials 443; the preload leads that to the hub's port. The packages stay as published.
   const args = ['--require', path.join(__dirname, 'lib', 'port_443.js'), '--test-reporter=spec', file];

@@ -4,7 +4,7 @@
 'use strict';
 const tls = require('node:tls');
 
-const httpsPort = Number(process.env.TWINSTORM_HTTPS_PORT);
+const httpsPort = Number(process.env.TWINSTORM_SDK_HTTPS_PORT);
 const connect = tls.connect;
 
 tls.connect = function connectElsewhere(...args) {
