@@ -277,12 +277,6 @@ void add_notes(const Scenario& s, const std::vector<metrics::StreamSpec>& stream
     if (!connected.contains(i))
       plan.notes.push_back(fmt::format("no phase needs fleet \"{}\": it stays offline", s.fleets[i].name));
   }
-  for (const auto& fleet : s.fleets) {
-    const double age = to_seconds(fleet.tokens.lifetime - fleet.tokens.renew_before);
-    if (fleet.auth != AuthKind::sas || plan.longest_seconds < age * (1 - fleet.tokens.jitter)) continue;
-    plan.notes.push_back(fmt::format("fleet \"{}\" renews each token after {}: about {} clean reconnects", fleet.name,
-                                     format_duration(from_seconds(age)), format_rate({fleet.count / age})));
-  }
   for (const auto& slo : s.slos) {
     const auto quantile = metrics::quantile_of(slo.statistic);
     if (!quantile) continue;
@@ -569,6 +563,12 @@ std::string connection_text(const Fleet& fleet) {
   return text;
 }
 
+/// `x509-ca`, `sas, renewed after 45 min`.
+std::string auth_text(const Fleet& fleet) {
+  if (fleet.auth != AuthKind::sas) return to_string(fleet.auth);
+  return fmt::format("sas, renewed after {}", format_duration(fleet.tokens.lifetime - fleet.tokens.renew_before));
+}
+
 }  // namespace
 
 Scenario resolve(const Scenario& scenario, ShardId shards) {
@@ -633,7 +633,7 @@ std::string plan_text(const Plan& plan) {
   for (const auto& fleet : s.fleets) {
     auto ids = fleet.device_id.format(0);
     if (fleet.count > 1) ids += " .. " + fleet.device_id.format(fleet.count - 1);
-    rows.push_back({fleet.name, format_count(fleet.count), connection_text(fleet), to_string(fleet.auth), ids,
+    rows.push_back({fleet.name, format_count(fleet.count), connection_text(fleet), auth_text(fleet), ids,
                     plural(fleet.on_desired.size(), "listener"), format_size(heap_of_device(fleet)) + " each"});
   }
   append_table(out, rows);

@@ -140,14 +140,15 @@ TEST(Plan, CountsTheMemoryOfEachKindOfConnection) {
   EXPECT_EQ(heap(", tls: true, auth: x509-ca"), heap(", tls: true") + 1024) << "a certificate a device";
 }
 
-TEST(Plan, NotesHowOftenTokensAreRenewed) {
-  const auto notes = [](const std::string& lifetime) {
-    return make_plan(loaded("schema: twinstorm/scenario/1\nfleets:\n  - {name: a, count: 750, tokenLifetime: " +
-                            lifetime + "}\nphases:\n  - {name: go, duration: 20s, load: {a.getTwin: 1/s}}\n"))
-        .notes;
+TEST(Plan, SaysHowFleetsConnectAndWhenTheirTokensAreRenewed) {
+  const auto text = [](const std::string& fleet) {
+    return plan_text(make_plan(loaded("schema: twinstorm/scenario/1\nfleets:\n  - {name: a, count: 750" + fleet +
+                                      "}\nphases:\n  - {name: connect, connect: 100/s}\n")));
   };
-  EXPECT_THAT(notes("10s"), ElementsAre("fleet \"a\" renews each token after 7.5 s: about 100/s clean reconnects"));
-  EXPECT_THAT(notes("1h"), IsEmpty());
+  EXPECT_THAT(text(""), HasSubstr("mqtt  sas, renewed after 45 min"));
+  EXPECT_THAT(text(", tokenLifetime: 10s, transport: mqttws, tls: {version: 1.2}"),
+              HasSubstr("mqttws over TLS 1.2  sas, renewed after 7.5 s"));
+  EXPECT_THAT(text(", tls: true, auth: x509-ca"), HasSubstr("mqtt over TLS  x509-ca"));
 }
 
 TEST(Resolve, DoingItTwiceChangesNothing) {
