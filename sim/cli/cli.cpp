@@ -31,7 +31,7 @@ Every option can be given as an environment variable too, e.g. TWINSTORM_SHARDS=
 constexpr const char* kHubExamples = R"(
 Ports are numbers, 0 for any free one, or off. On first start the hub makes a development CA and a server certificate
 for localhost, 127.0.0.1, ::1 and its host name, keeps them in its data folder, and prints how to trust the CA and how to
-connect: nothing else is needed to try an Azure IoT SDK on this machine.
+connect. Azure IoT SDKs work with it unchanged; over HTTPS and WebSocket they dial port 443 only.
 
 Examples:
   twinstorm hub                                          MQTT 1883, MQTTS 8883, HTTP 8080, HTTPS 8443 on 127.0.0.1
@@ -206,16 +206,18 @@ int run_cli(Environment& environment) {
       ->envname("TWINSTORM_DATA");
   hub_app
       ->add_option("--tls-name", hub.tls_names, "Further name or address for the development certificate (repeatable)")
-      ->allow_extra_args(false);
+      ->allow_extra_args(false)
+      ->envname("TWINSTORM_TLS_NAME");
   auto* tls_certificate = hub_app->add_option("--tls-cert", hub.tls_certificate,
                                               "Own server certificate (PEM) instead of the development one");
   auto* tls_key = hub_app->add_option("--tls-key", hub.tls_key, "Its private key (PEM)");
-  tls_certificate->needs(tls_key);
-  tls_key->needs(tls_certificate);
+  tls_certificate->envname("TWINSTORM_TLS_CERT")->needs(tls_key);
+  tls_key->envname("TWINSTORM_TLS_KEY")->needs(tls_certificate);
   hub_app
       ->add_option("--device-ca", hub.device_authorities,
                    "CA (PEM) whose certificates let X.509 CA-signed devices in (repeatable)")
-      ->allow_extra_args(false);
+      ->allow_extra_args(false)
+      ->envname("TWINSTORM_DEVICE_CA");
   hub_app->add_option("--jwks", hub.jwks_file, "Key set (JSON) of the issuer whose Entra bearer tokens are taken")
       ->envname("TWINSTORM_JWKS");
   hub_app->add_option("--entra-issuer", hub.entra_issuer, "Issuer (iss) of those tokens; default: any with such a key");
