@@ -29,7 +29,7 @@ struct Bench {
     connect.client_id = "therm-00001";
     connect.user_name = "localhost/therm-00001/?api-version=2021-04-12";
     connect.clean_session = true;
-    session.emplace(shard(), port, connect, decide_connect(connect, shard()));
+    session.emplace(shard(), port, connect, decide_connect(connect, nullptr, shard()));
     record->subscriptions = kTwinResponses | kDesired;
   }
   Shard& shard() { return *shared.shards.front(); }
