@@ -1,4 +1,5 @@
-// HTTP resources of one device or module: those a device uses (device.md 5), and the hub's own beside the service's API.
+// HTTP resources of one device or module: those a device uses (device.md 5), and the hub's own beside the service's
+// API.
 #pragma once
 
 #include <cstdint>
