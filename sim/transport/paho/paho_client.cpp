@@ -6,6 +6,12 @@
 #include <fmt/format.h>
 #include <mqtt/async_client.h>
 
+#ifdef __SANITIZE_THREAD__
+// Debian's Paho is not built with the thread sanitizer, which then does not see its reference counts.
+extern "C" const char* __tsan_default_suppressions();
+extern "C" const char* __tsan_default_suppressions() { return "race:libpaho-mqttpp3.so\nrace:libpaho-mqtt3as.so\n"; }
+#endif
+
 namespace twinstorm::transport {
 
 namespace {
