@@ -300,10 +300,10 @@ TEST(Run, AnSloWithoutEnoughSamplesIsNoPass) {
   EXPECT_EQ(run.wait(), 13) << run.out();
 }
 
-TEST(Run, UnreportedWorkIsACorrectnessFailure) {
+TEST(Run, WorkThatIsNotReportedInTimeIsACorrectnessFailure) {
   TemporaryFolder folder;
   Process run{short_run(folder.path(),
-                        {"--set", "fleets[0].onDesired={apply: {failure: 20%}}", "--set", "phases[settle].timeout=2s",
+                        {"--set", "fleets[0].onDesired={apply: {delay: 1m}}", "--set", "phases[settle].timeout=2s",
                          "--set", "limits.convergenceTimeout=2s", "--set", "slos=[]"})};
   EXPECT_EQ(run.wait(), 10) << run.err() << run.out();
   EXPECT_GT(summary(folder.path())["convergence"]["unconverged"].get<int>(), 0);
