@@ -32,6 +32,8 @@ constexpr Nanos kReconnectAfter = std::chrono::seconds{1};
 constexpr Nanos kLongestWait = std::chrono::milliseconds{200};
 constexpr size_t kDeviceIdMax = 128;
 
+constexpr size_t index_of(CanaryOp op) { return static_cast<size_t>(op); }
+
 /// The members of a patch that are properties, as an object.
 std::string properties_of(std::string_view patch) {
   std::string out = "{";
@@ -63,37 +65,68 @@ bool CanaryPhase::idle() const {
   return std::none_of(does.begin(), does.end(), [](bool each) { return each; });
 }
 
+double CanaryPhase::share_at(CanaryOp op, Nanos t) const {
+  double rate = 0, peak = 0;
+  for (const auto& shape : shapes[index_of(op)]) {
+    rate += shape.rate_at(t).per_second;
+    peak += shape.peak_rate().per_second;
+  }
+  return peak > 0 ? rate / peak : 0;
+}
+
 CanaryPlan make_canary_plan(const scenario::Scenario& scenario) {
   CanaryPlan plan;
   for (uint32_t i = 1; i < scenario.fleets.size(); ++i) {
     if (scenario.fleets[i].count > scenario.fleets[plan.fleet].count) plan.fleet = i;
   }
   const auto layout = scenario.recorder_layout();
+  bool coming_back = false;  // from a cut in the phase before
   for (const auto& phase : scenario.phases) {
     auto& mine = plan.phases.emplace_back();
-    if (!phase.record) continue;
-    const auto set = [&mine](CanaryOp op) { mine.does[static_cast<size_t>(op)] = true; };
+    const bool arriving = phase.connect || phase.disconnect || coming_back;
+    const bool all_back = phase.until && phase.until->kind == scenario::Until::Kind::devices_connected;
+    coming_back = phase.disconnect && !all_back;
+    if (!phase.record || scenario.fleets.empty()) continue;
+    std::array<bool, kCanaryOps> incomparable{};
+    if (arriving) incomparable[index_of(CanaryOp::get_twin)] = incomparable[index_of(CanaryOp::report)] = true;
+    const auto follow = [&mine](CanaryOp op, const scenario::LoadShape& shape) {
+      mine.does[index_of(op)] = true;
+      mine.shapes[index_of(op)].push_back(shape);
+    };
+    const auto add = [&](CanaryOp op, const scenario::LoadEntry& load) {
+      if (load.closed()) {
+        incomparable[index_of(op)] = true;
+      } else {
+        follow(op, load.shape);
+      }
+    };
     for (const auto& load : phase.load) {
-      if (scenario.fleet_of_stream(load.stream) != plan.fleet) continue;
       const auto kind = layout.streams[load.stream].kind;
+      const bool own = scenario.fleet_of_stream(load.stream) == plan.fleet;
       if (scenario.is_backend_stream(load.stream)) {
         if (kind != OpKind::patch_desired && kind != OpKind::replace_twin) continue;
-        set(CanaryOp::delivery);
-        for (uint32_t backend = 0; backend < scenario.backends.size() && !mine.backend; ++backend) {
-          if (scenario.backend_stream(backend) == load.stream) mine.backend = backend;
-        }
+        add(CanaryOp::delivery, load);  // of any fleet: the convergence of a phase is one for all
+        if (own && !mine.backend) mine.backend = scenario.backend_of_stream(load.stream);
+      } else if (!own) {
+        continue;
       } else if (kind == OpKind::get_twin) {
-        set(CanaryOp::get_twin);
+        add(CanaryOp::get_twin, load);
       } else if (kind == OpKind::report) {
-        set(CanaryOp::report);
+        add(CanaryOp::report, load);
       } else if (kind == OpKind::telemetry) {
-        set(CanaryOp::telemetry);
+        add(CanaryOp::telemetry, load);
       }
     }
-    if (scenario.fleets.empty()) continue;
-    if (scenario.fleets[plan.fleet].telemetry.every > Nanos{0} && (phase.duration || !phase.load.empty())) {
-      set(CanaryOp::telemetry);
+    const auto& fleet = scenario.fleets[plan.fleet];
+    if (fleet.telemetry.every > Nanos{0} && (phase.duration || !phase.load.empty())) {
+      follow(CanaryOp::telemetry,
+             scenario::LoadShape::constant(Rate{fleet.count / to_seconds(fleet.telemetry.every)}, phase.length()));
     }
+    if (!mine.backend) incomparable[index_of(CanaryOp::delivery)] = true;
+    for (size_t op = 0; op < kCanaryOps; ++op) mine.does[op] = mine.does[op] && !incomparable[op];
+    mine.compares = mine.does;
+    const auto report = index_of(CanaryOp::report);
+    mine.compares[report] = mine.does[report] || (mine.does[index_of(CanaryOp::delivery)] && !incomparable[report]);
   }
   return plan;
 }
@@ -140,10 +173,7 @@ class Canary::Loop final : private backend::HttpEvents {
     histograms_.resize(plan_.phases.size());
     for (size_t phase = 0; phase < plan_.phases.size(); ++phase) {
       for (size_t op = 0; op < kCanaryOps; ++op) {
-        // A patch is answered with a report.
-        const bool needed = plan_.phases[phase].does[op] ||
-                            (op == index(CanaryOp::report) && plan_.phases[phase].does[index(CanaryOp::delivery)]);
-        if (needed) histograms_[phase][op] = std::make_unique<metrics::LatencyHistogram>();
+        if (plan_.phases[phase].compares[op]) histograms_[phase][op] = std::make_unique<metrics::LatencyHistogram>();
       }
     }
     next_.fill(MonoTime::max());
@@ -175,6 +205,7 @@ class Canary::Loop final : private backend::HttpEvents {
   void begin_phase(metrics::PhaseIndex phase, MonoTime start) {
     boost::asio::post(io_.context, [this, phase, start] {
       phase_ = phase;
+      phase_start_ = start;
       for (size_t op = 0; op < kCanaryOps; ++op) {
         next_[op] = plan_.phases[phase].does[op] ? start + gap() : MonoTime::max();
       }
@@ -196,7 +227,7 @@ class Canary::Loop final : private backend::HttpEvents {
   }
   const std::map<std::string, CanaryCounts>& counts() const { return counts_; }
   metrics::HistogramSnapshot histogram(size_t phase, CanaryOp op) const {
-    const auto& each = histograms_[phase][index(op)];
+    const auto& each = histograms_[phase][index_of(op)];
     return each == nullptr ? metrics::HistogramSnapshot{} : each->snapshot();
   }
   const CanaryPlan& plan() const { return plan_; }
@@ -218,14 +249,13 @@ class Canary::Loop final : private backend::HttpEvents {
     bool answered = false;
     std::optional<int64_t> version;
   };
-  static constexpr size_t index(CanaryOp op) { return static_cast<size_t>(op); }
   backend::HttpEvents& events() { return *this; }
 
   Nanos gap() { return from_seconds(rng_.exponential() / config_.per_second); }
   size_t open() const { return requests_.size() + messages_.size() + patches_.size(); }
   CanaryCounts& count(std::string_view name) { return counts_[std::string{name}]; }
   void measured(const Pending& pending, MonoTime at) {
-    if (const auto& histogram = histograms_[pending.phase][index(pending.op)]) histogram->record(at - pending.sent);
+    if (const auto& histogram = histograms_[pending.phase][index_of(pending.op)]) histogram->record(at - pending.sent);
   }
 
   // --- connection
@@ -344,7 +374,8 @@ class Canary::Loop final : private backend::HttpEvents {
       while (next_[op] <= now) {
         // A loop that was kept from running skips what it missed: the canary samples, it does not catch up.
         next_[op] = now + gap();
-        if (connected_) start(static_cast<CanaryOp>(op));
+        const auto which = static_cast<CanaryOp>(op);
+        if (connected_ && rng_.chance(plan_.phases[phase_].share_at(which, now - phase_start_))) start(which);
       }
     }
   }
@@ -520,7 +551,7 @@ class Canary::Loop final : private backend::HttpEvents {
   metrics::PhaseIndex phase_ = 0;
   int filters_open_ = 0;
   bool connected_ = false, finishing_ = false;
-  MonoTime connect_at_{}, give_up_at_{};
+  MonoTime phase_start_{}, connect_at_{}, give_up_at_{};
   double cpu_seconds_ = 0;
   std::atomic<bool>* decided_ = nullptr;
   std::unique_ptr<PahoClient> client_;  // last: gone before anything its callbacks use
@@ -597,10 +628,7 @@ metrics::CanaryRecord Canary::record(const metrics::Totals& totals) const {
   for (uint32_t phase = 0; phase < totals.phases.size(); ++phase) {
     const auto compare = [&](CanaryOp op, const metrics::HistogramSnapshot& fleet) {
       const auto mine = loop_->histogram(phase, op);
-      const auto& does = loop_->plan().phases[phase].does;
-      const bool asked =
-          does[static_cast<size_t>(op)] || (op == CanaryOp::report && does[static_cast<size_t>(CanaryOp::delivery)]);
-      if (!asked || (mine.empty() && fleet.empty())) return;
+      if (!loop_->plan().phases[phase].compares[index_of(op)] || (mine.empty() && fleet.empty())) return;
       planned = true;
       record.rows.push_back(metrics::compare_operation(totals.phases[phase].name, std::string{to_string(op)}, mine,
                                                        fleet, record.allowance));

@@ -37,11 +37,18 @@ std::string_view to_string(CanaryOp op);
 /// What it does in one phase.
 struct CanaryPhase {
   std::array<bool, kCanaryOps> does{};
+  std::array<bool, kCanaryOps> compares{};  ///< also `report` with `delivery` alone: a patch is answered with one
+  /// The loads whose changes over the phase the canary follows: else the two would weigh a slow moment differently.
+  std::array<std::vector<scenario::LoadShape>, kCanaryOps> shapes{};
   std::optional<uint32_t> backend;  ///< whose patches it copies for `delivery`
   bool idle() const;
+  /// The share of the canary's own rate that is right at `t` after the start of the phase, 0 to 1.
+  double share_at(CanaryOp op, Nanos t) const;
 };
 /// Which fleet it mirrors (the largest) and what in each phase: the operations of that fleet that the phase's load
-/// names, `delivery` where a back end patches it, nothing in phases that are not recorded.
+/// names, `delivery` where a back end patches it, nothing in phases that are not recorded. What the fleet does at other
+/// moments than the load says is left out, because nothing of it can be compared: closed-loop loads, and `getTwin` and
+/// `report` while devices connect or come back, who all read their twin and report then.
 struct CanaryPlan {
   uint32_t fleet = 0;
   std::vector<CanaryPhase> phases;

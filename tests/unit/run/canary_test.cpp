@@ -65,6 +65,50 @@ TEST(CanaryPlan, SendsTelemetryWhereTheFleetDoesByItself) {
   EXPECT_EQ(operations(made.phases[3]), Names{"telemetry"});
 }
 
+constexpr std::string_view kUneven = R"(
+schema: twinstorm/scenario/1
+name: uneven
+target: embedded
+fleets:
+  - {name: f, count: 5, reported: {a: 1}}
+backends:
+  - {name: rollout, do: patchDesired, select: f, patch: {a: 1}}
+phases:
+  - {name: connect, connect: {rate: 5/s}, duration: 2s, load: {rollout: 1/s, f.report: 1/s, f.getTwin: 1/s}}
+  - {name: climb, duration: 10s, load: {f.getTwin: {shape: ramp, from: 0/s, to: 100/s}, rollout: 5/s}}
+  - {name: closed, duration: 2s, load: {f.getTwin: {concurrency: 2}, f.report: 1/s, rollout: {concurrency: 2}}}
+  - {name: storm, duration: 2s, disconnect: {share: 50%}, load: {f.getTwin: 1/s, f.telemetry: 1/s, rollout: 1/s}}
+  - {name: after, duration: 2s, load: {f.getTwin: 1/s, f.report: 1/s, f.telemetry: 1/s}}
+  - {name: calm, duration: 2s, load: {f.getTwin: 1/s}}
+)";
+
+TEST(CanaryPlan, LeavesOutWhatDevicesDoAllAtOnceBecauseTheyConnectOrComeBack) {
+  const auto made = plan(std::string{kUneven});
+  EXPECT_EQ(operations(made.phases[0]), Names{"delivery"});
+  EXPECT_FALSE(made.phases[0].compares[static_cast<size_t>(CanaryOp::report)])
+      << "what devices report when they connect";
+  EXPECT_EQ(operations(made.phases[3]), (Names{"telemetry", "delivery"}));
+  EXPECT_EQ(operations(made.phases[4]), Names{"telemetry"}) << "the devices of the storm are not back yet";
+  EXPECT_EQ(operations(made.phases[5]), Names{"getTwin"});
+}
+
+TEST(CanaryPlan, LeavesOutClosedLoopsWhichSeeTheHubAtItsBestMoments) {
+  const auto made = plan(std::string{kUneven});
+  EXPECT_EQ(operations(made.phases[2]), Names{"report"});
+}
+
+TEST(CanaryPlan, FollowsALoadThatChanges) {
+  const auto made = plan(std::string{kUneven});
+  const auto& climb = made.phases[1];
+  EXPECT_EQ(operations(climb), (Names{"getTwin", "delivery"}));
+  EXPECT_TRUE(climb.compares[static_cast<size_t>(CanaryOp::report)]) << "a patch is answered with one";
+  for (const int second : {0, 2, 9}) {
+    const auto at = std::chrono::seconds{second};
+    EXPECT_NEAR(climb.share_at(CanaryOp::get_twin, at), second / 10.0, 1e-9);
+    EXPECT_EQ(climb.share_at(CanaryOp::delivery, at), 1);
+  }
+}
+
 TEST(CanaryDevice, HasAnIdThatTheRegistryTakes) {
   EXPECT_EQ(canary_device_id("rollout-20260301T080000Z"), "rollout-20260301T080000Z-canary");
   EXPECT_EQ(canary_device_id("my run/1 \xc3\xa4"), "my-run-1----canary");
