@@ -182,6 +182,15 @@ Result<FleetLinks> make_fleet_links(const HubLink& hub, const scenario::Scenario
     context = std::make_unique<net::TlsContext>(std::move(*made));
     target.tls = context.get();
   }
+  for (const auto& backend : scenario.backends) {
+    const bool tls = backend.tls.value_or(false);
+    if ((tls ? hub.https : hub.http).port() != 0) continue;
+    return make_error(ErrorCode::unavailable,
+                      fmt::format("back end \"{}\" asks {} TLS, and the hub at {} has no {} port: start the hub with "
+                                  "--{}-port, or set tls: {} for the back end",
+                                  backend.name, tls ? "over" : "without", hub.host, tls ? "HTTPS" : "HTTP",
+                                  tls ? "https" : "http", !tls));
+  }
   return links;
 }
 

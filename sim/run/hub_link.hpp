@@ -33,7 +33,7 @@ struct FleetLinks {
   std::vector<transport::LinkTarget> targets;              ///< by fleet
   std::vector<std::unique_ptr<net::TlsContext>> contexts;  ///< by fleet; null without TLS
 };
-/// Errors name the fleet and what the hub lacks.
+/// Errors name the fleet, or the back end, and what the hub lacks.
 Result<FleetLinks> make_fleet_links(const HubLink& hub, const scenario::Scenario& scenario);
 
 /// How Paho reaches the hub the way this fleet does: the canary, and fleets with `engine: paho`.

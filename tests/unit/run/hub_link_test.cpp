@@ -112,6 +112,18 @@ TEST(FleetLinks, APortThatTheHubHasNotIsNamedWithTheFix) {
   EXPECT_NE(web.error().message.find("has no HTTPS port"), std::string::npos) << web.error().message;
 }
 
+TEST(FleetLinks, ABackEndWithoutItsPortIsNamedBeforeAnythingFails) {
+  const auto hub = make_hub_link(address(1, 2, 0, 4), {});
+  ASSERT_TRUE(hub);
+  const std::string fleet = "  - {name: a, count: 1}\n";
+  EXPECT_TRUE(make_fleet_links(*hub, scenario_of(fleet + "backends: [{name: r, do: getTwin, tls: true}]\n")));
+  const auto plain = make_fleet_links(*hub, scenario_of(fleet + "backends: [{name: r, do: getTwin}]\n"));
+  ASSERT_FALSE(plain);
+  EXPECT_EQ(plain.error().message,
+            "back end \"r\" asks without TLS, and the hub at 127.0.0.1 has no HTTP port: start the hub with "
+            "--http-port, or set tls: true for the back end");
+}
+
 TEST(NeededPorts, FollowFleetsAndBackEnds) {
   EXPECT_FALSE(needed_ports(scenario_of("  - {name: a, count: 1}\n")).mqtts);
   EXPECT_TRUE(needed_ports(scenario_of("  - {name: a, count: 1, tls: true}\n")).mqtts);
