@@ -31,8 +31,20 @@ void write_member(std::string_view name, std::string_view value, bool& first, st
 }  // namespace
 
 void EventWatch::add(const protocol::MessageProperties& properties, std::string_view body, WallTime now) {
-  if (events_.size() == kMessagesMax) events_.pop_front();
-  events_.push_back({properties, body.size() <= kBodyBytesMax ? std::string{body} : std::string{}, body.size(), now});
+  Event event{properties, body.size() <= kBodyBytesMax ? std::string{body} : std::string{}, body.size(), now, 0};
+  const protocol::BagSize size = protocol::measure(properties);
+  size_t of_properties = size.bytes + size.properties * sizeof(protocol::Property);
+  if (of_properties > kBytesMax - kBodyBytesMax) {
+    event.properties = {};
+    of_properties = 0;
+  }
+  event.cost = event.body.size() + of_properties;
+  bytes_ += event.cost;
+  events_.push_back(std::move(event));
+  while (events_.size() > kMessagesMax || bytes_ > kBytesMax) {
+    bytes_ -= events_.front().cost;
+    events_.pop_front();
+  }
 }
 
 void EventWatch::take(WallTime now, std::string& out) {
@@ -75,6 +87,7 @@ void EventWatch::take(WallTime now, std::string& out) {
   }
   out += ']';
   events_.clear();
+  bytes_ = 0;
 }
 
 }  // namespace twinstorm::hub

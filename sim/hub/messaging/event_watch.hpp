@@ -16,6 +16,7 @@ class EventWatch {
  public:
   static constexpr size_t kMessagesMax = 64;                   ///< the oldest go first
   static constexpr size_t kBodyBytesMax = 4 * 1024;            ///< of a longer body only the size is kept
+  static constexpr size_t kBytesMax = 256 * 1024;              ///< of all; properties beyond it are not kept
   static constexpr Nanos kPatience = std::chrono::minutes{1};  ///< ends when nobody has asked for so long
 
   explicit EventWatch(WallTime now) : asked_{now} {}
@@ -32,8 +33,10 @@ class EventWatch {
     std::string body;
     size_t body_size;
     WallTime when;
+    size_t cost;  // bytes of memory, about
   };
   std::deque<Event> events_;
+  size_t bytes_ = 0;  // cost of all
   WallTime asked_;
 };
 

@@ -11,7 +11,7 @@ namespace twinstorm::hub {
 
 size_t FeedbackQueue::add(FeedbackRecord record) {
   waiting_.push_back(std::move(record));
-  if (waiting_.size() <= kRecordsMax) return 0;
+  if (size() <= kRecordsMax) return 0;
   waiting_.pop_front();
   return 1;
 }
@@ -25,6 +25,7 @@ const FeedbackQueue::Batch* FeedbackQueue::receive(std::string token, WallTime n
     batch.records.push_back(std::move(waiting_.front()));
     waiting_.pop_front();
   }
+  locked_records_ += batch.records.size();
   locked_.push_back({std::move(batch), now + kCloudMessageLock});
   return &locked_.back().batch;
 }
@@ -35,6 +36,7 @@ std::list<FeedbackQueue::Locked>::iterator FeedbackQueue::find(std::string_view 
 }
 
 void FeedbackQueue::give_back(Batch& batch) {
+  locked_records_ -= batch.records.size();
   waiting_.insert(waiting_.begin(), std::make_move_iterator(batch.records.begin()),
                   std::make_move_iterator(batch.records.end()));
 }
@@ -44,6 +46,7 @@ ServiceResult<void> FeedbackQueue::complete(std::string_view token, WallTime now
   if (found == locked_.end()) {
     return ServiceError{412, 412'002, "DeviceMessageLockLost", fmt::format("no feedback is locked under '{}'", token)};
   }
+  locked_records_ -= found->batch.records.size();
   locked_.erase(found);
   return {};
 }
@@ -68,12 +71,6 @@ size_t FeedbackQueue::expire(WallTime now) {
     at = locked_.erase(at);
   }
   return std::erase_if(waiting_, [&](const FeedbackRecord& record) { return now - record.when > kTtl; });
-}
-
-size_t FeedbackQueue::size() const {
-  size_t count = waiting_.size();
-  for (const Locked& locked : locked_) count += locked.batch.records.size();
-  return count;
 }
 
 void write_feedback(const std::vector<FeedbackRecord>& records, std::string& out) {

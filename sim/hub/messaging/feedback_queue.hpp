@@ -30,7 +30,7 @@ struct FeedbackRecord {
 
 class FeedbackQueue {
  public:
-  static constexpr size_t kRecordsMax = 10'000;  ///< the oldest go first
+  static constexpr size_t kRecordsMax = 10'000;  ///< waiting or locked; the oldest that wait go first
   static constexpr size_t kBatchMax = 64;
   static constexpr Nanos kTtl = std::chrono::hours{1};
 
@@ -50,7 +50,7 @@ class FeedbackQueue {
   /// Drops records older than an hour and opens locks that have run out; how many were dropped.
   size_t expire(WallTime now);
   /// Records waiting or locked.
-  size_t size() const;
+  size_t size() const { return waiting_.size() + locked_records_; }
 
  private:
   struct Locked {
@@ -62,6 +62,7 @@ class FeedbackQueue {
 
   std::deque<FeedbackRecord> waiting_;
   std::list<Locked> locked_;
+  size_t locked_records_ = 0;
 };
 
 /// `[{"originalMessageId":..,"deviceGenerationId":..,"deviceId":..,"enqueuedTimeUtc":..,"statusCode":..,

@@ -120,6 +120,7 @@ bool Messaging::watch(DeviceRecord& record, std::string& out) {
 
 void Messaging::forget(DeviceRecord& record) {
   methods_.forget(record);
+  purge(record);
   queued_.erase(&record);
   watched_.erase(&record);
 }

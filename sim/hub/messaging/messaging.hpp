@@ -44,7 +44,7 @@ class Messaging {
   bool watch(DeviceRecord& record, std::string& out);
   static constexpr size_t kWatchedMax = 64;
 
-  /// The identity is about to be removed.
+  /// The identity is about to be removed: its calls end, its messages are purged.
   void forget(DeviceRecord& record);
   /// Once a tick: timeouts of methods; once a second: expiry, lost locks, watches nobody looks at.
   void tick(MonoTime now);

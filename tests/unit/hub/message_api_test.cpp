@@ -261,10 +261,11 @@ TEST_F(MessageApiTest, EnqueueingRefusesWhatTheServiceRefuses) {
   expiry.expiry = "2023-11-17T22:13:20Z";
   EXPECT_THAT(refused(400, "x", expiry), HasSubstr("more than 48 hours"));
   EXPECT_THAT(refused(400, "x", properties({{"k", std::string(30'000, ' ')}})), HasSubstr("MQTT topic"));
+  EXPECT_THAT(refused(400, "x", properties({}, std::string(129, 'm'))), HasSubstr("longer than 128 characters"));
   EXPECT_EQ(extension("POST", protocol::extension_target::enqueue("unknown"), "x").status, 404);
   for (int i = 0; i < 50; ++i) EXPECT_EQ(extension("POST", target, "x").status, 204);
   EXPECT_THAT(refused(403, "x", {}), HasSubstr("DeviceMaximumQueueDepthExceeded"));
-  EXPECT_EQ(counts().c2d_refused, 7u);
+  EXPECT_EQ(counts().c2d_refused, 8u);
 
   const auto purged = service("DELETE", "/devices/dev1/commands?api-version=2021-04-12");
   EXPECT_EQ(purged.body, R"({"totalMessagesPurged":50,"deviceId":"dev1","moduleId":null})");

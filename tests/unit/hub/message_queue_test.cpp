@@ -1,6 +1,7 @@
 // Queues of cloud-to-device messages and of feedback, by the clock of the test.
 #include "sim/hub/messaging/message_queue.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "sim/hub/messaging/event_watch.hpp"
@@ -173,6 +174,21 @@ TEST_F(FeedbackQueueTest, OldRecordsGo) {
   EXPECT_EQ(queue.size(), FeedbackQueue::kRecordsMax);
 }
 
+TEST_F(FeedbackQueueTest, LockedRecordsTakeRoomToo) {
+  for (size_t i = 0; i < FeedbackQueue::kRecordsMax; ++i) EXPECT_EQ(add("x"), 0u);
+  ASSERT_NE(queue.receive("t1", now), nullptr);
+  ASSERT_NE(queue.receive("t2", now), nullptr);
+  EXPECT_EQ(queue.size(), FeedbackQueue::kRecordsMax);
+  EXPECT_EQ(add("y"), 1u);
+  EXPECT_TRUE(queue.abandon("t1", now));
+  EXPECT_EQ(queue.size(), FeedbackQueue::kRecordsMax);
+  EXPECT_TRUE(queue.complete("t2", now));
+  EXPECT_EQ(queue.size(), FeedbackQueue::kRecordsMax - FeedbackQueue::kBatchMax);
+  ASSERT_NE(queue.receive("t3", now), nullptr);
+  queue.expire(now + 61s);
+  EXPECT_EQ(queue.size(), FeedbackQueue::kRecordsMax - FeedbackQueue::kBatchMax);
+}
+
 TEST_F(FeedbackQueueTest, TheBodyIsWhatTheServiceSends) {
   std::string out;
   write_feedback({{"m1", "gen", "dev1", "", MessageOutcome::success, now},
@@ -203,6 +219,31 @@ TEST(EventWatchTest, ShowsWhatCameSinceTheLastLook) {
   EXPECT_EQ(out, "[]");
   EXPECT_FALSE(watch.forgotten(now + 60s));
   EXPECT_TRUE(watch.forgotten(now + 61s));
+}
+
+TEST(EventWatchTest, LargePropertiesTakeBoundedMemory) {
+  const WallTime now{1'700'000'000s};
+  EventWatch watch{now};
+  protocol::MessageProperties large;
+  large.application = {{"k", std::string(60'000, 'v')}};
+  for (char c = 'a'; c < 'k'; ++c) {
+    large.message_id = c;
+    watch.add(large, "x", now);
+  }
+  std::string out;
+  watch.take(now, out);
+  EXPECT_LT(out.size(), EventWatch::kBytesMax + 1000);
+  EXPECT_THAT(out, ::testing::HasSubstr(R"("messageId":"j")"));
+  EXPECT_THAT(out, ::testing::Not(::testing::HasSubstr(R"("messageId":"a")")));
+
+  // Of a single message beyond all bounds only the body is kept; small ones have their room again.
+  large.application.assign(10'000, {"a", "b"});
+  watch.add(large, "body", now);
+  for (size_t i = 1; i < EventWatch::kMessagesMax; ++i) watch.add({}, "y", now);
+  out.clear();
+  watch.take(now, out);
+  EXPECT_THAT(out, ::testing::StartsWith(R"([{"enqueuedTime":"2023-11-14T22:13:20Z","systemProperties":{},)"
+                                         R"("properties":{},"bodySize":4,)"));
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 // A shard without a thread, a device, and MQTT sessions that write into memory; the clock stands still.
 #pragma once
 
+#include <algorithm>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,7 +21,11 @@
 namespace twinstorm::hub {
 class RecordedPort final : public MqttPort {
  public:
-  void write(std::string_view bytes) override { written.append(bytes); }
+  void write(std::string_view bytes) override {
+    written.append(bytes);
+    largest_write = std::max(largest_write, bytes.size());
+    if (after_write) after_write();
+  }
   void end() override { ended = true; }
   /// Topics and payloads written since the last call, with ` #id` for QoS 1 and ` dup`; other packets by their name.
   std::vector<std::string> take() {
@@ -47,6 +53,8 @@ class RecordedPort final : public MqttPort {
   }
 
   std::string written;
+  size_t largest_write = 0;
+  std::function<void()> after_write;
   bool ended = false;
 };
 

@@ -245,6 +245,40 @@ TEST_F(MqttMessagesTest, WithQosZeroSendingIsCompleting) {
   EXPECT_TRUE(record->messages->empty());
 }
 
+TEST_F(MqttMessagesTest, AFullQueueOfLargeMessagesDoesNotMakeASlowReaderOfTheDevice) {
+  {
+    RecordedPort port;
+    auto session = open_quietly(port);
+    session->feed(subscribe(kDeviceBound));
+    session->close(DeviceLink::CloseReason::client);
+  }
+  for (size_t i = 0; i < kQueueDepthMax; ++i) send(std::string(60'000, 'x'));
+  RecordedPort port;
+  auto session = open(port);
+  EXPECT_LT(record->messages->size(), kQueueDepthMax);
+  for (int sweeps = 0; sweeps < 10 && !record->messages->empty(); ++sweeps) {
+    clock.advance(1s);
+    shard().messaging().tick(clock.mono());
+  }
+  EXPECT_EQ(port.take().size(), 1 + kQueueDepthMax);
+  EXPECT_LT(port.largest_write, config.max_pending_bytes);
+  EXPECT_EQ(counts().c2d_completed, kQueueDepthMax);
+}
+
+TEST_F(MqttMessagesTest, MessagesOfARemovedIdentityArePurged) {
+  CloudMessage message;
+  message.feedback = FeedbackWanted::full;
+  message.expires = clock.wall() + 10s;
+  ASSERT_TRUE(shard().messaging().enqueue(*record, std::move(message)));
+  send("two");
+  unregister(shard(), *record);
+  EXPECT_EQ(counts().c2d_enqueued, 2u);
+  EXPECT_EQ(counts().c2d_purged, 2u);
+  EXPECT_EQ(counts().feedback_records, 1u);
+  record = *register_device(shard(), "dev1", {}, {}, clock.wall());
+  EXPECT_EQ(record->messages, nullptr);
+}
+
 TEST_F(MqttMessagesTest, AnExpiredMessageIsNotDeliveredAndReportedWhenAsked) {
   CloudMessage message;
   message.properties.message_id = "m1";

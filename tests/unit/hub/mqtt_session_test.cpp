@@ -19,6 +19,32 @@ TEST_F(MqttSessionTest, AnswersAllPacketsOfOneReadAtOnce) {
                   "$iothub/twin/res/204/?$rid=2&$version=2 "));
 }
 
+TEST_F(MqttSessionTest, ManyLargeAnswersAreNotGatheredInMemory) {
+  RecordedPort port;
+  auto session = open(port);
+  session->feed(subscribe(protocol::kTwinResponseFilter) +
+                publish("$iothub/twin/PATCH/properties/reported/?$rid=1",
+                        R"({"a":")" + std::string(4000, 'x') + R"(","b":")" + std::string(4000, 'y') + R"("})"));
+  port.take();
+  constexpr size_t kGets = 1000;
+  std::string gets;
+  for (size_t i = 0; i < kGets; ++i) gets += publish("$iothub/twin/GET/?$rid=2", " ");
+  EXPECT_EQ(session->feed(gets), gets.size());
+  EXPECT_EQ(port.take().size(), kGets);
+  EXPECT_LT(port.largest_write, 80u * 1024);
+
+  // A device that does not read any of it: writing ends the session in the middle of what it sent.
+  int writes = 0;
+  port.after_write = [&] {
+    if (++writes == 2) session->close(DeviceLink::CloseReason::slow_reader);
+  };
+  EXPECT_LT(session->feed(gets), gets.size());
+  EXPECT_EQ(writes, 2);
+  EXPECT_TRUE(session->ended());
+  EXPECT_EQ(counts().disconnects, 1u);
+  EXPECT_EQ(counts().disconnects_slow_reader, 1u);
+}
+
 TEST_F(MqttSessionTest, LeavesAnIncompletePacketAlone) {
   RecordedPort port;
   auto session = open(port);

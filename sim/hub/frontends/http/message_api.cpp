@@ -15,6 +15,7 @@ using Done = std::function<void(ServiceAnswer)>;
 
 constexpr size_t kTopicMax = 65'535;
 constexpr size_t kInputNameMax = 128;
+constexpr size_t kMessageIdMax = 128;  // the service's limit; feedback keeps the id
 
 ServiceAnswer no_content() {
   ServiceAnswer answer;
@@ -116,6 +117,9 @@ ServiceResult<CloudMessage> make_message(const ExtensionCall& call, WallTime now
   message.input = call.route.input;
   if (message.properties.to.empty() && message.input.empty()) {
     message.properties.to = fmt::format("/devices/{}/messages/devicebound", call.route.device_id);
+  }
+  if (message.properties.message_id.size() > kMessageIdMax) {
+    return twin::argument_invalid(fmt::format("iothub-messageid is longer than {} characters", kMessageIdMax));
   }
   const size_t bytes = message.body.size() + protocol::measure(message.properties).bytes;
   if (bytes > kCloudMessageBytesMax) {

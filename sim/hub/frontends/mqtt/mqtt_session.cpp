@@ -18,6 +18,7 @@ using mqtt::ConnackCode;
 constexpr int64_t kPatienceMaxSeconds = 1767;  // device.md 3.3: the hub's cap on 1.5 times the keep-alive
 constexpr size_t kTopicAllowance = 66 * 1024;  // fixed header, the longest topic and packet id beside the message
 constexpr size_t kFiltersMax = 5;              // device.md 3.3
+constexpr size_t kFlushBytes = 64 * 1024;      // answers to one read are gathered up to here
 constexpr std::string_view kFirstVersionWithArrays = "2019-10-01";
 
 ApiLevel api_level(std::string_view version) {
@@ -263,6 +264,11 @@ size_t MqttSession::feed(std::string_view bytes) {
     }
     taken += frame.size;
     end = on_packet(frame.type, frame.flags, frame.body, now, out);
+    if (out.size() < kFlushBytes) continue;
+    // A request of 30 bytes may ask for a twin of 50 KB, and one read holds thousands of requests.
+    port_.write(out);
+    if (ended()) return taken;  // the device does not read: `bytes` are gone, too
+    out.clear();
   }
   gathering_ = false;
   if (!out.empty()) port_.write(out);
@@ -472,6 +478,8 @@ void MqttSession::send_messages(WallTime now, std::string& out) {
     mqtt::encode_publish(out, topic, message->body);
     const auto sent = record_->messages->take_sent();
     shard_.messaging().settled(*record_, *sent, MessageOutcome::success);
+    // A full queue at once would look like a device that does not read. The next sweep sends on.
+    if (out.size() > shard_.config().max_pending_bytes / 2) return;
   }
 }
 

@@ -67,8 +67,8 @@ class MqttSession final : public DeviceLink {
   /// Sends what waited for the device: messages of the stored session, pending methods. To be called once, behind the
   /// constructor: writing may end the session.
   void begin();
-  /// Takes whole packets off the front of `bytes`; returns how many bytes they had. Answers to all of them are written
-  /// at once. May end the session.
+  /// Takes whole packets off the front of `bytes`; returns how many bytes they had. Answers are written together, 64 KB
+  /// or a little more at a time. May end the session.
   size_t feed(std::string_view bytes);
   /// When the device has to have been heard again: 1.5 times its keep-alive (device.md 3.3).
   MonoTime silent_until() const { return last_seen_ + patience_; }
@@ -96,7 +96,8 @@ class MqttSession final : public DeviceLink {
   /// False for what ends the connection: someone else's topic, a malformed bag, too large.
   bool on_telemetry(const protocol::DeviceTopic& topic, const mqtt::Publish& publish);
   void publish_will();
-  /// Appends the messages that may go out now; with QoS 1 at most one is unacknowledged.
+  /// Appends the messages that may go out now; with QoS 1 at most one is unacknowledged, with QoS 0 they are at most
+  /// about half of what may wait unsent.
   void send_messages(WallTime now, std::string& out);
   void refuse(const ServiceError& error, std::string_view rid, WallTime now, std::string& out);
   void respond(int status, std::string_view rid, std::optional<int64_t> version, std::string_view body,
