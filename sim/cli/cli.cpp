@@ -127,7 +127,9 @@ void twin_options(CLI::App& app, TwinCommand& twin) {
   }
   for (auto* each : {patch, replace}) {
     each->add_option("JSON", twin.json,
-                     R"(An object with "tags" and "properties.desired" to set; null deletes. @FILE, or - for stdin)")
+                     each == patch
+                         ? R"(An object with "tags", "properties.desired" or both; null deletes. @FILE, or - for stdin)"
+                         : R"(An object with the new "tags" and "properties.desired". @FILE, or - for stdin)")
         ->required();
     each->add_option("--if-match", twin.if_match, "Only when the twin still has this ETag; default: *, always");
   }

@@ -390,7 +390,8 @@ class Loader {
     if (const auto at = section.word("engine", {"native", "paho"}); at && *at == 1) {
       fleet.engine = Engine::paho;
       if (fleet.transport != TransportKind::mqtt) {
-        section.complain("engine", "engine paho speaks MQTT over TCP only", "use transport: mqtt, or engine: native");
+        section.complain("engine", "engine paho speaks MQTT over TCP and TLS, not over WebSocket",
+                         "use transport: mqtt, or engine: native");
       }
       if (fleet.count > kMaxPahoDevices) {
         section.complain("engine",

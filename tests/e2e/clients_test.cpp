@@ -207,6 +207,7 @@ TEST_F(Clients, WhatGoesWrongIsSaidWithoutSecrets) {
   says(run(with_hub({"twin", "get", "nobody"})), 3, "cannot get the twin of \"nobody\": the hub answered HTTP 404");
   says(run(with_hub({"twin", "patch", "dev1", R"({"tags":{"a":1}})", "--if-match", "AAAA"})), 3, "HTTP 412");
   says(run(with_hub({"twin", "patch", "dev1", "{"})), 2, "JSON: not JSON (at byte 2)");
+  says(run(with_hub({"twin", "patch", "dev1", R"({"desired":{"interval":30}})"})), 2, "nothing would change");
   says(run({"twin", "get", "dev1", "--connection-string", text}), 2, "is not a service one");
 }
 

@@ -384,10 +384,10 @@ int prepare_and_run(const DeviceCommand& command, Environment& environment) {
   }
 
   const bool websocket = command.transport == "mqttws";
-  DialPorts ports = websocket ? DialPorts{80, 443} : DialPorts{1883, 8883};
+  DialPorts ports = websocket ? DialPorts{"HTTP", 80, 443} : DialPorts{"MQTT", 1883, 8883};
   if (*hub) {
-    ports =
-        websocket ? DialPorts{(*hub)->http_port, (*hub)->https_port} : DialPorts{(*hub)->mqtt_port, (*hub)->mqtts_port};
+    ports = websocket ? DialPorts{"HTTP", (*hub)->http_port, (*hub)->https_port}
+                      : DialPorts{"MQTT", (*hub)->mqtt_port, (*hub)->mqtts_port};
   }
   uint16_t port = command.port;
   if (port == 0 && !*hub) port = credentials->port;

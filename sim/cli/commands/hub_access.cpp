@@ -114,7 +114,7 @@ Result<Dial> make_dial(const HubAccessOptions& options, const std::optional<run:
   if (hub && port == 0) {
     if (tls && ports.tls == 0) tls = false;
     if ((tls ? ports.tls : ports.plain) == 0) {
-      return usage(fmt::format("the hub of {} has no such port{}: start it with one", options.ready_file,
+      return usage(fmt::format("the hub of {} has no {} port{}: start it with one", options.ready_file, ports.name,
                                options.no_tls ? " without TLS" : ""));
     }
   }
@@ -191,7 +191,7 @@ Result<RestClient> RestClient::connect(const HubAccessOptions& options, const st
   if (!host) return host.error();
   const auto hub = read_hub(options);
   if (!hub) return hub.error();
-  const DialPorts ports = *hub ? DialPorts{(*hub)->http_port, (*hub)->https_port} : DialPorts{80, 443};
+  const DialPorts ports = *hub ? DialPorts{"HTTP", (*hub)->http_port, (*hub)->https_port} : DialPorts{"HTTP", 80, 443};
   auto dial = make_dial(options, *hub, std::string{host->host}, options.no_tls ? http_port : https_port, ports);
   if (!dial) return dial.error();
   return RestClient{std::make_unique<Impl>(std::move(*dial), std::move(*access), environment)};

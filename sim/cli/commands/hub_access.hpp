@@ -41,6 +41,7 @@ struct Dial {
   std::string where() const;  ///< `host:port`
 };
 struct DialPorts {
+  const char* name;             ///< `MQTT` or `HTTP`, for errors
   uint16_t plain = 0, tls = 0;  ///< 0 = the hub has none
 };
 /// `ports` of the hub when it has a ready file; `port` (0 = none) wins over it. TLS unless the options say no, or the

@@ -5,6 +5,7 @@
 
 #include "sim/cli/commands/commands.hpp"
 #include "sim/cli/exit_code.hpp"
+#include "sim/protocol/json_scanner.hpp"
 #include "sim/protocol/service_routes.hpp"
 
 namespace twinstorm::cli {
@@ -61,6 +62,13 @@ int twin_command(const TwinCommand& command, Environment& environment) {
   if (command.verb == TwinCommand::Verb::patch || command.verb == TwinCommand::Verb::replace) {
     auto json = read_json_object("JSON", command.json, environment);
     if (!json) return end_with(environment, json.error());
+    // The service ignores other members, as SDKs send whole twins back: a slip would look like a success.
+    if (!protocol::find_member(*json, "tags") && !protocol::find_path(*json, "properties.desired")) {
+      return fail(
+          environment, exit_code::kUsage,
+          R"(JSON: has neither "tags" nor "properties.desired", so nothing would change: give an object such as )"
+          R"({"properties":{"desired":{"interval":30}}})");
+    }
     body = std::move(*json);
   }
   std::string text;
