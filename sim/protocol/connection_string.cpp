@@ -42,6 +42,9 @@ Result<void> fill_from_signature(ConnectionString& out) {
   if (!token) return bad("SharedAccessSignature: " + token.error().message);
   const auto resource = percent_decode(token->sr);
   if (!resource) return bad("SharedAccessSignature: sr: " + resource.error().message);
+  if (resource->find(';') != std::string::npos) {
+    return bad("SharedAccessSignature: sr names a host or device with \";\", which a connection string cannot hold");
+  }
   std::vector<std::string_view> segments;
   for (TextSplitter parts{*resource, '/'}; parts.next();) segments.push_back(parts.part());
   if (out.host_name.empty() && !segments.empty()) out.host_name = segments[0];

@@ -18,6 +18,9 @@ namespace beast_http = boost::beast::http;
 using beast_http::field;
 using protocol::equal_ignoring_case;
 
+// A chunked body ends with at least `0 CR LF CR LF`. Beast asserts that it is given so much once it has seen a last
+// chunk without its end, so fewer bytes are held back.
+constexpr size_t kChunkedEndBytes = 5;
 // A body buffer is kept for the next message up to this size: a page of query results, not a bulk import.
 constexpr size_t kKeptBodyBytes = 64 * 1024;
 
@@ -142,6 +145,10 @@ class MessageParser {
     if (carried != 0) {
       carry_.append(bytes);
       input = carry_;
+    }
+    if (parser_->is_header_done() && parser_->chunked() && input.size() < kChunkedEndBytes) {
+      if (carried == 0) carry_.assign(input);
+      return bytes.size();
     }
     boost::beast::error_code ec;
     size_t used = 0;

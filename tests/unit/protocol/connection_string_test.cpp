@@ -41,6 +41,13 @@ TEST(ConnectionString, TakesNamesFromAReadySignature) {
   EXPECT_EQ(parsed.module_id, "m");
 }
 
+TEST(ConnectionString, RefusesASignatureForANameItCannotHold) {
+  const auto parsed =
+      parse_connection_string("SharedAccessSignature=SharedAccessSignature sr=hub%3Bx%2Fdevices%2Fd&sig=YQ%3D%3D&se=1");
+  ASSERT_FALSE(parsed);
+  EXPECT_NE(parsed.error().message.find("which a connection string cannot hold"), std::string::npos);
+}
+
 TEST(ConnectionString, IsTheSameAfterFormattingAndReading) {
   for (const auto* text : {"HostName=h;DeviceId=d;SharedAccessKey=Zm9v",
                            "HostName=h;SharedAccessKeyName=p;SharedAccessKey=Zm9v;GatewayHostName=g:1",

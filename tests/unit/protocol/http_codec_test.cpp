@@ -47,6 +47,18 @@ TEST(HttpRequest, IsTheSameHoweverItsBytesAreCut) {
   }
 }
 
+TEST(HttpRequest, MayBeCutInsideTheEndOfAnEmptyChunkedBody) {
+  const std::string_view text = "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+  for (size_t first = 1; first <= 5; ++first) {
+    RequestParser parser;
+    parser.feed(text.substr(0, text.size() - first));
+    ParseStatus status = ParseStatus::need_more;
+    for (size_t i = text.size() - first; i < text.size(); ++i) status = parser.feed(text.substr(i, 1)).status;
+    EXPECT_EQ(status, ParseStatus::complete) << "the last " << first << " bytes one by one";
+    EXPECT_EQ(parser.body(), "");
+  }
+}
+
 TEST(HttpRequest, StopsExactlyBehindItsMessage) {
   std::string stream;
   for (int i = 0; i < 20; ++i) stream.append(i % 2 == 0 ? kPatch : kChunkedPut);
