@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "sim/hub/hub.hpp"
@@ -92,6 +93,9 @@ class RawSocket {
   void shrink_receive_buffer() {
     const int size = 4096;
     setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+    // The reset of a hub that has enough may not get past the full window, so sending must not wait for ever.
+    const timeval patience{0, 200'000};
+    setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
   }
 
   int descriptor() const { return fd_; }
