@@ -6,9 +6,9 @@
 namespace twinstorm::metrics {
 namespace {
 
-constexpr std::array<std::string_view, kOpKindCount> kOpKinds{"connect",    "getTwin",       "report",    "telemetry",
-                                                              "renewToken", "patchDesired",  "patchTags", "replaceTwin",
-                                                              "query",      "backendGetTwin"};
+constexpr std::array<std::string_view, kOpKindCount> kOpKinds{
+    "connect", "getTwin",        "report", "telemetry",    "renewToken",   "patchDesired", "patchTags", "replaceTwin",
+    "query",   "backendGetTwin", "method", "createDevice", "deleteDevice", "bulk",         "job"};
 constexpr std::array<std::string_view, kOpOutcomeCount> kOpOutcomes{"acknowledged", "failed", "timedOut", "dropped"};
 constexpr std::array<std::string_view, kErrorClassCount> kErrorClasses{
     "refused",    "unauthorized", "throttled",     "preconditionFailed", "notFound",

@@ -10,9 +10,10 @@
 
 namespace twinstorm::metrics {
 
-/// One kind of request, device side first, then back-end side. `getTwin` is a device asking for its own twin;
+/// One kind of operation, device side first, then back-end side. `getTwin` is a device asking for its own twin;
 /// `backendGetTwin` is a service asking for a device's; `renewToken` is the clean reconnect of a device whose SAS token
-/// is about to expire.
+/// is about to expire. `method` is a direct method called by a service, until the device's answer came back; `bulk`
+/// creates or deletes many identities in one request; `job` runs from its PUT until its end was seen.
 enum class OpKind : uint8_t {
   connect,
   get_twin,
@@ -24,12 +25,17 @@ enum class OpKind : uint8_t {
   replace_twin,
   query,
   backend_get_twin,
+  method,
+  create_device,
+  delete_device,
+  bulk,
+  job,
   kCount
 };
 inline constexpr size_t kOpKindCount = static_cast<size_t>(OpKind::kCount);
 
-/// `connect getTwin report telemetry renewToken patchDesired patchTags replaceTwin query backendGetTwin`. Static
-/// storage.
+/// `connect getTwin report telemetry renewToken patchDesired patchTags replaceTwin query backendGetTwin method
+/// createDevice deleteDevice bulk job`. Static storage.
 std::string_view to_string(OpKind kind);
 /// The inverse; `reportedUpdate` is accepted for `report`.
 std::optional<OpKind> parse_op_kind(std::string_view text);
