@@ -159,6 +159,27 @@ struct WorkerRecord {
   friend bool operator==(const WorkerRecord&, const WorkerRecord&) = default;
 };
 
+/// One class of operations in the books of a hub with a tier, over the whole run. JSON `throttling.classes[]`.
+struct ThrottlingClass {
+  std::string name;                                       ///< lowerCamel, e.g. `twinReads`
+  std::optional<double> limit_per_second;                 ///< what the tier and its units allow; absent = no limit
+  uint64_t admitted = 0;                                  ///< let through, at once or after a delay
+  uint64_t shaped = 0;                                    ///< of these, after a delay
+  uint64_t refused = 0;                                   ///< answered 429
+  std::optional<double> delay_p50, delay_p99, delay_max;  ///< of the shaped ones, seconds
+  double delay_sum = 0;                                   ///< of the shaped ones, seconds
+  friend bool operator==(const ThrottlingClass&, const ThrottlingClass&) = default;
+};
+
+/// What the hub's tier did to the run, as the hub counted it. JSON `throttling`; absent when the hub has no tier.
+struct ThrottlingRecord {
+  std::string tier;  ///< `S1`
+  uint64_t units = 1;
+  std::vector<ThrottlingClass> classes;             ///< in the hub's order
+  std::optional<uint64_t> quota_used, quota_limit;  ///< messages of the day
+  friend bool operator==(const ThrottlingRecord&, const ThrottlingRecord&) = default;
+};
+
 /// All operations of all phases, warm-up included: the sums that must add up and that the hub must have seen.
 struct LedgerRecord {
   bool holds = true;
@@ -182,6 +203,7 @@ struct RunRecord {
   std::vector<InvariantResult> invariants;
   GeneratorRecord generator;
   std::optional<HubRecord> hub;
+  std::optional<ThrottlingRecord> throttling;
   std::optional<CanaryRecord> canary;  ///< absent when it was switched off
   std::vector<WorkerRecord> workers;
   friend bool operator==(const RunRecord&, const RunRecord&) = default;

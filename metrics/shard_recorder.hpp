@@ -48,6 +48,9 @@ struct PhaseSpec {
 struct RecorderLayout {
   std::vector<StreamSpec> streams;
   std::vector<PhaseSpec> phases;
+  /// How often followed writes are looked for in queries, so what a query staleness is exact to; the longest of all
+  /// back ends. Absent when nobody follows writes.
+  std::optional<Nanos> staleness_resolution{};
 
   std::optional<StreamIndex> find_stream(std::string_view name) const;
   std::optional<PhaseIndex> find_phase(std::string_view name) const;
@@ -74,6 +77,15 @@ struct ConvergenceLegs {
   Nanos acknowledge{0};  ///< T5 - T4
   Nanos system() const { return total - apply; }
 };
+
+/// How the following of one write ended.
+enum class StalenessOutcome : uint8_t {
+  visible,      ///< a query showed the write, or a later version of the twin
+  not_visible,  ///< no query showed it before the time-out
+  unknown,      ///< not followed to an end: the queries failed, or the run was over first
+  kCount
+};
+inline constexpr size_t kStalenessOutcomeCount = static_cast<size_t>(StalenessOutcome::kCount);
 
 /// Devices of the shard by what they are doing now.
 struct DeviceCounts {
@@ -117,6 +129,35 @@ class alignas(64) ShardRecorder {
     auto& c = cell(stream, phase);
     c.dropped.add();
     note_error(c, error);
+  }
+
+  // --- what operations go through before they end; none of it is a step of the ledger -------------------------------
+  /// An answer 412: the twin had changed since the ETag was read. Counted for each such answer, whether the operation
+  /// tries again or ends as failed with `ErrorClass::precondition_failed`.
+  void conflict(StreamIndex stream, PhaseIndex phase) { cell(stream, phase).conflicts.add(); }
+  /// The operation sent its change once more. The repetition is part of the same operation, not a new one.
+  void retried(StreamIndex stream, PhaseIndex phase) { cell(stream, phase).retries.add(); }
+  /// A page of a query's result, answered with success.
+  void page(StreamIndex stream, PhaseIndex phase, uint64_t rows) {
+    auto& c = cell(stream, phase);
+    c.pages.add();
+    c.rows.add(rows);
+  }
+  /// A query ended with success; the totals of its pages, each counted by `page` already.
+  void query_ended(StreamIndex stream, PhaseIndex phase, uint64_t pages, uint64_t rows) {
+    auto& c = cell(stream, phase);
+    if (pages > c.pages_max.get()) c.pages_max.set(pages);
+    if (rows > c.rows_max.get()) c.rows_max.set(rows);
+  }
+
+  // --- query staleness ----------------------------------------------------------------------------------------------
+  /// A write was acknowledged and is looked for in queries from now on.
+  void staleness_started(PhaseIndex phase) { phases_[phase].staleness_started.add(); }
+  /// `since_acknowledged` (from the write's acknowledgement to the answer that showed it) is read for `visible` only.
+  void staleness_ended(PhaseIndex phase, StalenessOutcome outcome, Nanos since_acknowledged) {
+    auto& p = phases_[phase];
+    if (outcome == StalenessOutcome::visible) p.staleness.record(since_acknowledged);
+    p.staleness_ended[static_cast<size_t>(outcome)].add();
   }
 
   // --- convergence --------------------------------------------------------------------------------------------------
@@ -164,6 +205,7 @@ class alignas(64) ShardRecorder {
   };
   struct alignas(64) Cell {
     Counter asked, sent, acknowledged, failed, timed_out, dropped, unsuccessful_max_ns;
+    Counter conflicts, retries, pages, rows, pages_max, rows_max;
     std::array<ErrorCell, kErrorClassCount> errors;
     LatencyHistogram intended, service;
   };
@@ -171,6 +213,9 @@ class alignas(64) ShardRecorder {
     Counter started, duplicate, reordered;
     std::array<Counter, kConvergenceOutcomeCount> ended;
     LatencyHistogram total, system, patch, delivery, apply, acknowledge, schedule_lag;
+    Counter staleness_started;
+    std::array<Counter, kStalenessOutcomeCount> staleness_ended;
+    LatencyHistogram staleness;
   };
   struct alignas(64) Health {
     std::array<Counter, 4> devices;  ///< offline, connecting, online, waiting
