@@ -11,9 +11,9 @@ constexpr std::array<std::string_view, kOpKindCount> kOpKinds{
     "query",   "backendGetTwin", "method", "createDevice", "deleteDevice", "bulk",         "job"};
 constexpr std::array<std::string_view, kOpOutcomeCount> kOpOutcomes{"acknowledged", "failed", "timedOut", "dropped"};
 constexpr std::array<std::string_view, kErrorClassCount> kErrorClasses{
-    "refused",    "unauthorized", "throttled",     "preconditionFailed", "notFound",
-    "badRequest", "tooLarge",     "serverError",   "disconnected",       "protocol",
-    "timeout",    "backlogFull",  "deviceOffline", "deadlinePassed",     "aborted"};
+    "refused",       "unauthorized",   "throttled",    "preconditionFailed", "notFound", "badRequest",
+    "tooLarge",      "serverError",    "disconnected", "protocol",           "timeout",  "backlogFull",
+    "deviceOffline", "deadlinePassed", "aborted",      "deviceError",        "jobFailed"};
 constexpr std::array<std::string_view, kConvergenceOutcomeCount> kConvergenceOutcomes{
     "applied", "superseded", "lost", "unconverged", "failed", "applyFailed"};
 constexpr std::array<std::string_view, kReconnectReasonCount> kReconnectReasons{

@@ -53,17 +53,19 @@ enum class ErrorClass : uint8_t {
   unauthorized,         ///< 401, 403, CONNACK 4 or 5
   throttled,            ///< 429
   precondition_failed,  ///< 412
-  not_found,            ///< 404
+  not_found,            ///< 404; dropped: there was nothing to work on, such as no device left to delete
   bad_request,          ///< any other 4xx
   too_large,            ///< 413, or a documented size limit
   server_error,         ///< 5xx
   disconnected,         ///< the connection ended before the answer
   protocol,             ///< the peer's bytes made no sense
-  timeout,              ///< no answer before the deadline (the only class of `timed_out`)
+  timeout,              ///< no answer before the deadline (the only class of `timed_out`), or 504 of a direct method
   backlog_full,         ///< dropped: too much work open already
-  device_offline,       ///< dropped: the device had no connection when the operation was due
-  deadline_passed,      ///< dropped: not started before its deadline
-  aborted,              ///< the run ended first
+  device_offline,   ///< dropped: the device had no connection when the operation was due; failed: 404103 of a method
+  deadline_passed,  ///< dropped: not started before its deadline
+  aborted,          ///< the run ended first
+  device_error,     ///< a direct method was answered by the device with a status of 400 or more
+  job_failed,       ///< the hub carried a job to an end that is not `completed`
   kCount
 };
 inline constexpr size_t kErrorClassCount = static_cast<size_t>(ErrorClass::kCount);

@@ -63,6 +63,24 @@ const char* to_string(Invariant invariant) {
   return "noLostUpdates";
 }
 
+const char* to_string(BackendGroup::IfMatch policy) {
+  switch (policy) {
+    case BackendGroup::IfMatch::any:
+      return "any";
+    case BackendGroup::IfMatch::last_seen:
+      return "lastSeen";
+    case BackendGroup::IfMatch::read_modify_write:
+      return "readModifyWrite";
+  }
+  return "any";
+}
+
+bool BackendGroup::works_on_devices() const {
+  using metrics::OpKind;
+  return op == OpKind::patch_desired || op == OpKind::patch_tags || op == OpKind::replace_twin ||
+         op == OpKind::backend_get_twin || op == OpKind::method;
+}
+
 uint32_t Scenario::device_count() const {
   uint32_t sum = 0;
   for (const auto& fleet : fleets) sum += fleet.count;
@@ -101,12 +119,16 @@ uint32_t Scenario::fleet_stream(uint32_t fleet, metrics::OpKind kind) const {
 uint32_t Scenario::fleet_of_stream(uint32_t stream) const {
   if (!is_backend_stream(stream)) return stream / kStreamsPerFleet;
   const auto& backend = backends.at(backend_of_stream(stream));
-  return backend.op == metrics::OpKind::query ? 0 : backend.fleet;
+  return backend.works_on_devices() ? backend.fleet : 0;
 }
 
 metrics::RecorderLayout Scenario::recorder_layout() const {
   metrics::RecorderLayout layout{streams(), {}};
   for (const auto& phase : phases) layout.phases.push_back({phase.name, phase.record});
+  for (const auto& backend : backends) {
+    if (backend.staleness.share <= 0) continue;
+    layout.staleness_resolution = std::max(layout.staleness_resolution.value_or(Nanos{0}), backend.staleness.every);
+  }
   return layout;
 }
 

@@ -14,10 +14,10 @@
 #include "metrics/op.hpp"
 #include "metrics/shard_recorder.hpp"
 #include "metrics/slo.hpp"
+#include "sim/base/distribution.hpp"
 #include "sim/base/ids.hpp"
 #include "sim/base/time.hpp"
 #include "sim/base/units.hpp"
-#include "sim/scenario/distribution.hpp"
 #include "sim/scenario/load_shape.hpp"
 #include "sim/scenario/text_pattern.hpp"
 #include "sim/scenario/value_template.hpp"
@@ -44,10 +44,15 @@ struct Target {
   /// What fleets (over MQTT, or over WebSocket on the HTTP ports) and back ends do when they do not say.
   bool mqtt_uses_tls() const { return kind == Kind::connection_string && (mqtts_port != 0 || mqtt_port == 0); }
   bool http_uses_tls() const { return kind == Kind::connection_string && (https_port != 0 || http_port == 0); }
+  /// How the run's own hub behaves; embedded only. Written as `target: {embedded: {threads}}` and the top-level `hub`.
   struct Hub {
     uint32_t threads = 1;
+    std::string tier;              ///< `F1`, `B1` .. `S3`: quotas and throttles of that tier; empty: none
+    uint32_t units = 1;            ///< with a tier
+    Distribution query_staleness;  ///< how long a write stays out of queries
+    uint32_t query_page_max = 0;   ///< larger page sizes are cut to this; 0: as the hub does by default
     friend bool operator==(const Hub&, const Hub&) = default;
-  } hub;  ///< embedded only
+  } hub;
   friend bool operator==(const Target&, const Target&) = default;
 };
 
@@ -154,25 +159,75 @@ struct Fleet {
   friend bool operator==(const Fleet&, const Fleet&) = default;
 };
 
-/// Clients of the service side that are alike. Their arrivals go round the devices of the selected fleet.
+/// How often and how soon a conditional write is tried again after a 412: attempt k waits a random part of
+/// min(longest, initial * 2^k), or all of it.
+struct Retries {
+  uint32_t max = 5;  ///< repetitions; 0: none
+  Nanos initial = std::chrono::milliseconds{10};
+  Nanos longest = std::chrono::seconds{1};
+  Reconnect::Jitter jitter = Reconnect::Jitter::full;
+  friend bool operator==(const Retries&, const Retries&) = default;
+};
+
+/// Follows a share of the acknowledged writes until queries show them.
+struct StalenessProbe {
+  double share = 0;  ///< in (0, 1]
+  Nanos every = std::chrono::milliseconds{50};
+  Nanos timeout = std::chrono::seconds{60};  ///< from the acknowledgement
+  friend bool operator==(const StalenessProbe&, const StalenessProbe&) = default;
+};
+
+/// Clients of the service side that are alike. Their arrivals go round the devices of the selected fleet, if the
+/// operation works on a device.
 struct BackendGroup {
-  enum class IfMatch : uint8_t { any, last_seen };  ///< `*`, or the ETag of this group's last answer for that twin
+  enum class IfMatch : uint8_t {
+    any,                ///< `*`
+    last_seen,          ///< the ETag of this group's last answer for that twin
+    read_modify_write,  ///< reads the twin first and writes with its ETag; again after a 412, as `retries` says
+  };
   enum class Pages : uint8_t { first, all };
+  enum class Bulk : uint8_t { create, remove };
   std::string name;
-  metrics::OpKind op =
-      metrics::OpKind::patch_desired;  ///< patch_desired, patch_tags, replace_twin, query, backend_get_twin
-  uint32_t fleet = 0;                  ///< index of the selected fleet; not used by query
-  ValueTemplate patch;                 ///< desired properties (patchDesired, replaceTwin)
-  ValueTemplate tags;                  ///< tags (patchTags, replaceTwin; with patchDesired both in one patch)
-  std::string sql;                     ///< query
-  uint32_t page_size = 100;            ///< query: x-ms-max-item-count, 1 .. 10,000
-  Pages pages = Pages::all;            ///< query: whether an operation is one page or the whole result
+  metrics::OpKind op = metrics::OpKind::patch_desired;  ///< one of the back end's
+  uint32_t fleet = 0;                                   ///< index of the selected fleet; see `works_on_devices`
+  ValueTemplate patch;                                  ///< desired properties (patchDesired, replaceTwin, job)
+  ValueTemplate tags;        ///< tags (patchTags, replaceTwin, createDevice, bulk, job; with patchDesired in one patch)
+  std::string sql;           ///< query
+  uint32_t page_size = 100;  ///< query: x-ms-max-item-count, 1 .. 10,000
+  Pages pages = Pages::all;  ///< query: whether an operation is one page or the whole result
   IfMatch if_match = IfMatch::any;
-  std::optional<bool> tls;   ///< set once resolved (then as the target's ports say)
-  Nanos timeout{0};          ///< 0 until resolved (then `limits.operation_timeout`)
+  Retries retries;                                    ///< if_match == read_modify_write
+  StalenessProbe staleness;                           ///< writes of twins; share 0: none
+  std::string method_name;                            ///< method; job: not empty = a job of direct methods
+  ValueTemplate payload;                              ///< method, job; empty: null
+  Nanos response_timeout = std::chrono::seconds{30};  ///< method, job: whole seconds, 5 .. 300
+  Nanos connect_timeout{0};                           ///< method, job: whole seconds, at most `response_timeout`
+  std::string device_id_pattern;                      ///< createDevice, bulk that creates; as written or by default
+  TextPattern device_id;                 ///< compiled `device_id_pattern`; its index runs through the whole run
+  bool keep = false;                     ///< createDevice, bulk that creates: not removed at the end of the run
+  std::string of;                        ///< deleteDevice, bulk that deletes: the back end that creates
+  uint32_t creator = 0;                  ///< index of `of` in `backends`
+  Bulk bulk = Bulk::create;              ///< bulk
+  uint32_t size = 100;                   ///< bulk: identities of one request, 1 .. 100
+  std::string condition = "*";           ///< job: the WHERE part of a query; `*` = every device
+  Nanos poll = std::chrono::seconds{1};  ///< job: between two looks at its status
+  Nanos max_execution_time = std::chrono::hours{1};  ///< job: whole seconds
+  std::optional<bool> tls;                           ///< set once resolved (then as the target's ports say)
+  Nanos timeout{0};          ///< 0 until resolved (then `limits.operation_timeout`, or what the operation needs)
   uint32_t connections = 0;  ///< HTTP/1.1 connections per shard; 0 until resolved (then from rate and expected latency)
+
+  /// Each arrival is for one device of `fleet`.
+  bool works_on_devices() const;
+  bool creates_devices() const {
+    return op == metrics::OpKind::create_device || (op == metrics::OpKind::bulk && bulk == Bulk::create);
+  }
+  bool deletes_devices() const {
+    return op == metrics::OpKind::delete_device || (op == metrics::OpKind::bulk && bulk == Bulk::remove);
+  }
   friend bool operator==(const BackendGroup&, const BackendGroup&) = default;
 };
+/// `any`, `lastSeen`, `readModifyWrite`.
+const char* to_string(BackendGroup::IfMatch policy);
 
 /// A load shape as written; durations that are left out stay unset until resolved.
 struct ShapeSpec {
@@ -276,7 +331,7 @@ struct Scenario {
   /// `kind` is one of connect, get_twin, report, telemetry, renew_token.
   uint32_t fleet_stream(uint32_t fleet, metrics::OpKind kind) const;
   uint32_t backend_stream(uint32_t backend) const { return fleet_streams() + backend; }
-  /// The fleet a stream works on; a query counts as working on fleet 0.
+  /// The fleet a stream works on; what works on no device counts as working on fleet 0.
   uint32_t fleet_of_stream(uint32_t stream) const;
   bool is_backend_stream(uint32_t stream) const { return stream >= fleet_streams(); }
   /// The back end of a stream for which `is_backend_stream` holds.
