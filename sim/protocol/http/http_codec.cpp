@@ -109,7 +109,7 @@ class MessageParser {
   bool at_message_start() const { return carry_.empty() && !parser_->got_some(); }
   bool header_complete() const { return parser_->is_header_done(); }
   const auto& message() const { return parser_->get(); }
-  bool keep_alive() const { return parser_->keep_alive(); }
+  bool keep_alive() const { return keep_alive_; }
   std::optional<std::string_view> header(std::string_view name) const {
     const auto found = message().find(boost::beast::string_view{name.data(), name.size()});
     if (found == message().end()) return std::nullopt;
@@ -123,13 +123,28 @@ class MessageParser {
 
   void start(std::string body) {
     parser_.emplace();
-    parser_->eager(true);
+    parser_->eager(false);  // stops behind the header, see `begin_body`
     parser_->header_limit(static_cast<std::uint32_t>(limits_.header_bytes_max));
     parser_->body_limit(limits_.body_bytes_max);
     parser_->get().body() = std::move(body);
     carry_.clear();
-    header_checked_ = false;
+    header_.reset();
+    keep_alive_ = false;
     status_ = ParseStatus::need_more;
+  }
+
+  /// The header is read, nothing of the body yet. Beast takes the trailer fields of a chunked message for header
+  /// fields; they may neither change what was decided nor be heard (RFC 9110 section 6.5.1), so what the header said
+  /// is kept.
+  bool begin_body() {
+    parser_->eager(true);
+    if (auto failure = check_header<kIsRequest>(parser_->get().base())) {
+      fail(std::move(*failure));
+      return false;
+    }
+    keep_alive_ = parser_->keep_alive();
+    if (parser_->chunked()) header_.emplace(parser_->get().base());
+    return true;
   }
 
   void fail(Failure failure) {
@@ -154,16 +169,10 @@ class MessageParser {
     size_t used = 0;
     while (used < input.size() && !parser_->is_done()) {
       used += parser_->put(boost::asio::const_buffer{input.data() + used, input.size() - used}, ec);
+      if (!parser_->eager() && parser_->is_header_done() && !begin_body()) return bytes.size();
       if (ec) break;
     }
     if (ec == beast_http::error::need_more) ec = {};
-    if (!header_checked_ && parser_->is_header_done()) {
-      header_checked_ = true;
-      if (auto failure = check_header<kIsRequest>(parser_->get().base())) {
-        fail(std::move(*failure));
-        return bytes.size();
-      }
-    }
     if (ec) {
       fail(describe(ec, limits_));
       return bytes.size();
@@ -187,6 +196,7 @@ class MessageParser {
         return consumed;
       }
     }
+    if (header_) parser_->get().base() = std::move(*header_);
     status_ = ParseStatus::complete;
     return consumed;
   }
@@ -194,7 +204,8 @@ class MessageParser {
   Limits limits_;
   std::optional<Parser> parser_;
   std::string carry_;
-  bool header_checked_ = false;
+  std::optional<beast_http::header<kIsRequest, beast_http::fields>> header_;  // of a chunked message
+  bool keep_alive_ = false;
   bool head_request_ = false;
   ParseStatus status_ = ParseStatus::need_more;
   int error_status_ = 0;

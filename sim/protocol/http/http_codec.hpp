@@ -1,7 +1,8 @@
 // HTTP/1.1 messages, both directions, without sockets. Boost.Beast parses; none of it shows here.
 //
 // A parser takes bytes as they come and stops exactly behind its message, so pipelined messages survive. It is reused
-// for the next message with its buffers kept. One thread at a time.
+// for the next message with its buffers kept. Trailer fields of a chunked message are read and dropped (RFC 9110
+// section 6.5.1). One thread at a time.
 #pragma once
 
 #include <cstdint>

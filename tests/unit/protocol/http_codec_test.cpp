@@ -150,6 +150,39 @@ TEST(HttpRequest, RefusesWhatTwoReadersCouldReadDifferently) {
   }
 }
 
+TEST(HttpRequest, DropsTrailerFields) {
+  const std::string text =
+      "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nIf-Match: \"1\"\r\n\r\n"
+      "3\r\nabc\r\n0\r\nHost: evil\r\nAuthorization: SharedAccessSignature x\r\nIf-Match: *\r\n"
+      "Connection: close\r\n\r\n";
+  for (const size_t piece : {size_t{1}, size_t{60}, size_t{100}, text.size()}) {
+    SCOPED_TRACE(piece);
+    RequestParser parser;
+    ParseStatus status = ParseStatus::need_more;
+    for (size_t at = 0; at < text.size(); at += piece) {
+      ASSERT_EQ(status, ParseStatus::need_more);
+      status = parser.feed(std::string_view{text}.substr(at, piece)).status;
+    }
+    ASSERT_EQ(status, ParseStatus::complete) << parser.error().message;
+    EXPECT_EQ(parser.body(), "abc");
+    EXPECT_EQ(parser.headers().size(), 3U);
+    EXPECT_EQ(parser.header("Host"), "h");
+    EXPECT_EQ(parser.header("If-Match"), "\"1\"");
+    EXPECT_EQ(parser.header("Authorization"), std::nullopt);
+    EXPECT_TRUE(parser.keep_alive()) << "a connection's fate stands in the header";
+    parser.next();
+    EXPECT_EQ(parser.feed(kPatch).status, ParseStatus::complete) << "and the next message is untouched";
+    EXPECT_EQ(parser.header("Host"), "hub.example");
+  }
+}
+
+TEST(HttpRequest, DoesNotTakeItsHostFromATrailer) {
+  RequestParser parser;
+  EXPECT_EQ(parser.feed("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nHost: h\r\n\r\n").status,
+            ParseStatus::error);
+  EXPECT_EQ(parser.error_status(), 400);
+}
+
 TEST(HttpRequest, RefusesChunksInHttp10) {
   RequestParser parser;
   EXPECT_EQ(parser.feed("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n").status, ParseStatus::error);
@@ -232,6 +265,16 @@ TEST(HttpResponse, SkipsInterimResponses) {
   ResponseParser upgrade;
   upgrade.feed("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x81");
   EXPECT_EQ(upgrade.status(), 101);
+}
+
+TEST(HttpResponse, DropsTrailerFields) {
+  ResponseParser parser;
+  const auto fed = parser.feed(
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nETag: x\r\nConnection: close\r\n\r\n");
+  ASSERT_EQ(fed.status, ParseStatus::complete);
+  EXPECT_EQ(parser.body(), "{}");
+  EXPECT_EQ(parser.header("ETag"), std::nullopt);
+  EXPECT_TRUE(parser.keep_alive());
 }
 
 TEST(HttpResponse, WithoutLengthEndsWithTheConnection) {
