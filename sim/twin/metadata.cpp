@@ -134,7 +134,16 @@ struct LastText {
   TwinTimeText text{time};
 };
 
-void write_entry(const Value& values, const Metadata& metadata, LastText& last, std::string& out) {
+void write_author(std::span<const Authorship> authors, uint32_t version, std::string& out) {
+  for (const Authorship& each : authors) {
+    if (each.version != version) continue;
+    write_string(each.author->id, out += R"(,"$lastUpdatedBy":)");
+    write_string(each.author->digest, out += R"(,"$lastUpdatedByDigest":)");
+  }
+}
+
+void write_entry(const Value& values, const Metadata& metadata, std::span<const Authorship> authors, LastText& last,
+                 std::string& out) {
   if (metadata.last_updated() != last.time) last = LastText{metadata.last_updated()};
   out += R"({"$lastUpdated":")";
   out += last.text.view();
@@ -146,20 +155,30 @@ void write_entry(const Value& values, const Metadata& metadata, LastText& last, 
   }
   const std::span<const Member> members = values.members();
   TS_ASSERT(members.size() == metadata.size());
+  if (members.empty()) write_author(authors, metadata.last_updated_version(), out);
   for (size_t i = 0; i < members.size(); ++i) {
     out += ',';
     write_string(members[i].name(), out);
     out += ':';
-    write_entry(members[i].value, metadata.child(i), last, out);
+    write_entry(members[i].value, metadata.child(i), authors, last, out);
   }
   out += '}';
 }
 
 }  // namespace
 
-void write_metadata(const Value& values, const Metadata& metadata, std::string& out) {
+bool has_version(const Metadata& metadata, uint32_t version) {
+  if (metadata.last_updated_version() == version) return true;
+  for (size_t i = 0; i < metadata.size(); ++i) {
+    if (has_version(metadata.child(i), version)) return true;
+  }
+  return false;
+}
+
+void write_metadata(const Value& values, const Metadata& metadata, std::string& out,
+                    std::span<const Authorship> authors) {
   LastText last{metadata.last_updated()};
-  write_entry(values, metadata, last, out);
+  write_entry(values, metadata, authors, last, out);
 }
 
 }  // namespace twinstorm::twin

@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "sim/base/time.hpp"
 #include "sim/twin/value.hpp"
@@ -39,6 +40,18 @@ struct Stamp {
   WallTime time = kNever;
   uint32_t version = 0;
 };
+
+/// Who wrote a desired version when it was no back end: a configuration (service.md 5.1).
+struct PropertyAuthor {
+  std::string id;      ///< `$lastUpdatedBy`
+  std::string digest;  ///< `$lastUpdatedByDigest`: decimal, which content it was
+};
+/// Every write of desired properties has a version of its own, so an entry's version tells its author.
+struct Authorship {
+  uint32_t version = 0;
+  std::shared_ptr<const PropertyAuthor> author;
+};
+using Authorships = std::vector<Authorship>;
 
 class Metadata {
  public:
@@ -81,8 +94,12 @@ static_assert(sizeof(Metadata) == 24);
 /// included.
 void merge_patch(Value& target, Metadata& metadata, const Value& patch, Stamp stamp);
 
+/// True when some entry of the tree was written with `version`.
+bool has_version(const Metadata& metadata, uint32_t version);
+
 /// Appends the `$metadata` object of `values`: `$lastUpdated`, `$lastUpdatedVersion` where there is one, then one
-/// member per property.
-void write_metadata(const Value& values, const Metadata& metadata, std::string& out);
+/// member per property; `$lastUpdatedBy` and `$lastUpdatedByDigest` at leaves whose version is in `authors`.
+void write_metadata(const Value& values, const Metadata& metadata, std::string& out,
+                    std::span<const Authorship> authors = {});
 
 }  // namespace twinstorm::twin

@@ -127,6 +127,17 @@ void set_tags(TwinDocument& twin, Value tags) {
   twin.tags_counted_bytes = counted_size(twin.tags);
 }
 
+void set_desired_author(TwinDocument& twin, std::shared_ptr<const PropertyAuthor> author) {
+  auto authors = std::make_shared<Authorships>();
+  if (twin.desired_authors != nullptr) {
+    for (const Authorship& each : *twin.desired_authors) {
+      if (has_version(twin.desired.metadata, each.version)) authors->push_back(each);
+    }
+  }
+  authors->push_back({static_cast<uint32_t>(twin.desired.version), std::move(author)});
+  twin.desired_authors = std::move(authors);
+}
+
 size_t TwinDocument::heap_bytes() const {
   size_t bytes = 0;
   for (const std::string* text : {&device_id, &module_id, &device_etag, &status_reason, &model_id, &device_scope,
@@ -268,13 +279,14 @@ TwinResult<int64_t> apply_reported_patch(TwinDocument& twin, const Value& patch,
   return bag.version;
 }
 
-void write_properties(const PropertyBag& bag, bool with_metadata, std::string& out) {
+void write_properties(const PropertyBag& bag, bool with_metadata, std::string& out,
+                      std::span<const Authorship> authors) {
   write(bag.values, out);
   out.pop_back();
   if (!bag.values.empty()) out += ',';
   if (with_metadata) {
     out += R"("$metadata":)";
-    write_metadata(bag.values, bag.metadata, out);
+    write_metadata(bag.values, bag.metadata, out, authors);
     out += ',';
   }
   out += R"("$version":)";
@@ -314,7 +326,9 @@ void write_service_twin(const TwinDocument& twin, std::string& out) {
   write_string(twin.model_id, out);
   fmt::format_to(std::back_inserter(out), R"(,"version":{})", twin.version);
   if (!twin.tags.empty()) write(twin.tags, out += R"(,"tags":)");
-  write_properties(twin.desired, true, out += R"(,"properties":{"desired":)");
+  const std::span<const Authorship> authors =
+      twin.desired_authors == nullptr ? std::span<const Authorship>{} : std::span{*twin.desired_authors};
+  write_properties(twin.desired, true, out += R"(,"properties":{"desired":)", authors);
   write_properties(twin.reported, true, out += R"(,"reported":)");
   out += '}';
   if (!twin.configurations.is_null()) write(twin.configurations, out += R"(,"configurations":)");

@@ -6,6 +6,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -63,6 +65,7 @@ struct TwinDocument {
   Value tags = Value::object();     ///< omitted when empty
   PropertyBag desired;
   PropertyBag reported;
+  std::shared_ptr<const Authorships> desired_authors;  ///< set once a configuration has written desired properties
 
   /// A twin as it is right after registration: etag 1, version 2, both `$version` 1, both `$metadata` only
   /// `$lastUpdated`.
@@ -76,6 +79,10 @@ struct TwinDocument {
 
 /// Replaces the tags without counting a write: for import and registration.
 void set_tags(TwinDocument& twin, Value tags);
+
+/// Says that `author` wrote the current version of the desired properties. Authors of which nothing is left are
+/// dropped.
+void set_desired_author(TwinDocument& twin, std::shared_ptr<const PropertyAuthor> author);
 
 /// `AAAAAAAAAAE=` for 1.
 std::string format_etag(uint64_t counter);
@@ -116,7 +123,8 @@ void write_service_twin(const TwinDocument& twin, std::string& out);
 /// Appends `{"desired":{...,"$version":n},"reported":{...,"$version":m}}`, what a device gets (device.md 3.6).
 void write_device_twin(const TwinDocument& twin, std::string& out);
 /// Appends one bag; `with_metadata` adds `$metadata` before `$version`.
-void write_properties(const PropertyBag& bag, bool with_metadata, std::string& out);
+void write_properties(const PropertyBag& bag, bool with_metadata, std::string& out,
+                      std::span<const Authorship> authors = {});
 
 /// Appends `{"primaryThumbprint":...,"secondaryThumbprint":...}`.
 void write_x509_thumbprint(const TwinDocument& twin, std::string& out);
