@@ -172,7 +172,7 @@ Result<void> Hub::Impl::import_devices() {
   for (DeviceRecord& record : imported->modules) {
     shared.owner_of(record.twin.device_id).store().modules.insert(std::move(record));
   }
-  shared.shards.front()->store().device_jobs = std::move(imported->device_jobs);
+  shared.shards.front()->store().device_jobs.import(std::move(imported->device_jobs));
   return {};
 }
 

@@ -28,6 +28,8 @@ struct JobLimits {
   size_t kept_max = 10'000;                      ///< jobs; the ones that ended first are forgotten first
   uint64_t kept_devices_max = 1'000'000;         ///< device rows, likewise
   size_t kept_bytes_max = 64 * 1024 * 1024;      ///< of requests, likewise
+  /// Devices of all running jobs together, some 80 bytes each; a job that would exceed it fails.
+  uint64_t running_devices_max = 3'000'000;
 };
 
 struct Instant {
@@ -52,8 +54,9 @@ class JobBook {
   std::vector<JobSpecPtr> take_expired(Instant now);
   /// The condition of a running job is invalid.
   void refuse(uint64_t number, std::string reason, Instant now);
-  /// The condition of a running job selects that many devices. None: it is completed.
-  void resolve(uint64_t number, uint64_t devices, Instant now);
+  /// The condition of a running job selects that many devices. None: it is completed. False: they are too many
+  /// together with those of other jobs, and the job has failed.
+  bool resolve(uint64_t number, uint64_t devices, Instant now);
   /// What became of devices since the last report: so many more of each (`running` may shrink). True when this ends the
   /// job.
   bool report(uint64_t number, uint64_t succeeded, uint64_t failed, int64_t running, Instant now);
@@ -97,6 +100,7 @@ class JobBook {
   std::set<std::pair<MonoTime, uint64_t>> expiries_;
   std::set<std::pair<WallTime, uint64_t>> ended_;
   size_t active_ = 0;
+  uint64_t running_devices_ = 0;
   uint64_t kept_devices_ = 0;
   size_t kept_bytes_ = 0;
   uint64_t last_number_ = 0;

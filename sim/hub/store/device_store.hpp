@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "sim/hub/jobs/device_job_rows.hpp"
 #include "sim/hub/store/device_record.hpp"
 
 namespace twinstorm::hub {
@@ -38,9 +39,9 @@ class RecordTable {
 };
 
 struct DeviceStore {
-  RecordTable devices;                   ///< key: deviceId
-  RecordTable modules;                   ///< key: deviceId/moduleId
-  std::vector<twin::Value> device_jobs;  ///< rows of `devices.jobs`, as imported
+  RecordTable devices;              ///< key: deviceId
+  RecordTable modules;              ///< key: deviceId/moduleId
+  jobs::DeviceJobRows device_jobs;  ///< rows of `devices.jobs`; query them with jobs::DeviceJobScan
 
   DeviceRecord* find(std::string_view device_id, std::string_view module_id) const;
   /// The modules of one device, in key order.

@@ -316,6 +316,12 @@ ServiceResult<QueryRequest> parse_query(const ServiceCall& call, const Shard& or
 }
 
 std::vector<query::Row> page_of_shard(const QueryRequest& request, Shard& shard) {
+  if (request.query.source() == query::Source::jobs) {
+    jobs::DeviceJobScan scan{request.query, request.cursor, request.page_size};
+    while (!scan.step(shard.store().device_jobs, 1000)) {
+    }
+    return scan.take_rows();
+  }
   query::PageCollector collector{request.query, request.cursor, request.page_size};
   const DeviceStore& store = shard.store();
   switch (request.query.source()) {
@@ -334,8 +340,7 @@ std::vector<query::Row> page_of_shard(const QueryRequest& request, Shard& shard)
       for (const auto& [key, record] : store.modules.ordered()) collector.offer(record->twin);
       break;
     case query::Source::jobs:
-      for (const twin::Value& row : store.device_jobs) collector.offer(row);
-      break;
+      break;  // not twins: below
   }
   return collector.take_rows();
 }
