@@ -1,10 +1,12 @@
 #include "sim/base/units.hpp"
 
-#include <fmt/format.h>
-
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <optional>
+#include <utility>
+
+#include <fmt/format.h>
 
 namespace twinstorm {
 namespace {
@@ -121,6 +123,16 @@ std::string format_count(uint64_t n) {
   auto digits = std::to_string(n);
   for (size_t at = digits.size(); at > 3;) digits.insert(at -= 3, ",");
   return digits;
+}
+
+std::string exact_duration(Nanos value) {
+  static constexpr std::array<std::pair<const char*, int64_t>, 5> kUnits{
+      {{"h", 3'600'000'000'000}, {"m", 60'000'000'000}, {"s", 1'000'000'000}, {"ms", 1'000'000}, {"us", 1'000}}};
+  if (value == Nanos{0}) return "0s";
+  for (const auto& [name, unit] : kUnits) {
+    if (value.count() % unit == 0) return fmt::format("{}{}", value.count() / unit, name);
+  }
+  return fmt::format("{}ns", value.count());
 }
 
 std::string format_rate(Rate rate) {

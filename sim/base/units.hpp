@@ -30,6 +30,8 @@ Result<double> parse_share(std::string_view text);
 
 /// Shortest form with three significant digits: `250 us`, `20 ms`, `1.5 s`, `2 min`.
 std::string format_duration(Nanos value);
+/// Exactly `value`, as `parse_duration` reads it: `1500ms`, `30s`, `0s`; the largest unit that needs no fraction.
+std::string exact_duration(Nanos value);
 std::string format_rate(Rate rate);       ///< `50/s`, `1,200/s`, `0.33/s`
 std::string format_size(ByteCount size);  ///< `512 B`, `4.0 KiB`, `1.2 MiB`
 std::string format_count(uint64_t n);     ///< `1,234,567`

@@ -21,6 +21,8 @@
 #include "sim/hub/live_counts.hpp"
 #include "sim/hub/messaging/messaging.hpp"
 #include "sim/hub/policy/access_control.hpp"
+#include "sim/hub/policy/tier_policy.hpp"
+#include "sim/hub/slice_queue.hpp"
 #include "sim/hub/store/device_store.hpp"
 #include "sim/net/asio.hpp"
 #include "sim/net/tls.hpp"
@@ -34,6 +36,7 @@ struct HubShared {
   const HubConfig* config = nullptr;
   const AccessControl* access = nullptr;
   const Clock* clock = nullptr;
+  std::unique_ptr<TierPolicy> policy;  ///< of the hub's tier; nullptr without one
   std::optional<net::TlsContext> tls;  ///< of the TLS ports; nothing when there are none
   /// False while the hub cannot serve devices: CONNECT is answered 3, which clients retry (device.md 3.2).
   std::atomic<bool> serving{true};
@@ -56,6 +59,8 @@ class Shard {
   DeviceStore& store() { return store_; }
   const DeviceStore& store() const { return store_; }
   Messaging& messaging() { return messaging_; }
+  /// Work too long for one turn of the loop.
+  SliceQueue& slices() { return slices_; }
   LiveCounts& counts() { return counts_; }
   const LiveCounts& counts() const { return counts_; }
   MonoTime mono_now() const { return shared_.clock->mono(); }
@@ -127,6 +132,7 @@ class Shard {
   LiveCounts counts_;
   DeviceStore store_;
   Messaging messaging_{*this};
+  SliceQueue slices_{*shared_.clock, [this](std::function<void()> turn) { post(std::move(turn)); }};
   Rng rng_;
   std::vector<char> read_buffer_ = std::vector<char>(kReadBuffer);
   std::string scratch_;

@@ -9,16 +9,6 @@
 
 namespace twinstorm::scenario::detail {
 
-std::string exact_duration(Nanos value) {
-  static constexpr std::array<std::pair<const char*, int64_t>, 5> kUnits{
-      {{"h", 3'600'000'000'000}, {"m", 60'000'000'000}, {"s", 1'000'000'000}, {"ms", 1'000'000}, {"us", 1'000}}};
-  if (value == Nanos{0}) return "0s";
-  for (const auto& [name, unit] : kUnits) {
-    if (value.count() % unit == 0) return fmt::format("{}{}", value.count() / unit, name);
-  }
-  return fmt::format("{}ns", value.count());
-}
-
 std::string exact_rate(Rate rate) {
   // Fixed notation, because the reader takes no exponent.
   auto text = fmt::format("{}", rate.per_second);

@@ -10,8 +10,7 @@
 
 namespace twinstorm::scenario::detail {
 
-/// `1500ms`, `30s`, `0`: the largest unit that needs no fraction.
-std::string exact_duration(Nanos value);
+using twinstorm::exact_duration;
 /// `50/s` with every digit the double has.
 std::string exact_rate(Rate rate);
 /// `30%`, as short as reads back to the same double, else the plain number.

@@ -10,7 +10,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "sim/scenario/distribution.hpp"
+#include "sim/base/distribution.hpp"
 #include "sim/scenario/text_pattern.hpp"
 
 namespace twinstorm::scenario {
