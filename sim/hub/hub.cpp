@@ -71,6 +71,9 @@ Result<void> check(const HubConfig& config) {
                       fmt::format("the default query page size, {}, must be 1 to the maximum, {}",
                                   config.query_page_default, config.query_page_max));
   }
+  if (config.tier) {
+    if (auto valid = check_units(*config.tier, config.units); !valid) return valid.error();
+  }
   if (config.server_certificate_file.empty() != config.server_key_file.empty()) {
     return make_error(ErrorCode::invalid_argument,
                       "an own server certificate needs both: --tls-cert FILE and --tls-key FILE");
@@ -114,6 +117,7 @@ Result<void> Hub::Impl::prepare() {
   shared.access = &*access;
   shared.clock = config.clock != nullptr ? config.clock.get() : &machine_clock;
   shared.token_key = generate_key();
+  if (config.tier) shared.policy = std::make_unique<TierPolicy>(*config.tier, config.units);
   for (unsigned i = 0; i < config.threads; ++i) {
     shared.shards.push_back(std::make_unique<Shard>(static_cast<ShardId>(i), shared));
   }

@@ -20,6 +20,7 @@
 
 #include "sim/base/result.hpp"
 #include "sim/base/time.hpp"
+#include "sim/hub/policy/tiers.hpp"
 
 namespace twinstorm::hub {
 
@@ -63,7 +64,9 @@ struct HubConfig {
   std::string jwks_file;     ///< key set (JSON) of Entra's bearer tokens; empty = none are taken but development tokens
   std::string entra_issuer;  ///< `iss` of tokens signed by those keys; empty = any
   std::string entra_audience = "https://iothubs.azure.net";  ///< `aud` of bearer tokens
-  bool check_sas = true;  ///< false: any credentials are accepted (never beyond loopback)
+  bool check_sas = true;     ///< false: any credentials are accepted (never beyond loopback)
+  std::optional<Tier> tier;  ///< whose rates, daily messages and other limits hold; nothing = no such limits
+  uint32_t units = 1;        ///< of the tier
 
   uint32_t query_page_default = 1000;       ///< page size when `x-ms-max-item-count` is absent
   uint32_t query_page_max = 10000;          ///< larger requests are clamped to this
