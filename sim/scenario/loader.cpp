@@ -12,10 +12,11 @@
 
 #include <fmt/format.h>
 
+#include "sim/scenario/detail/backend_reader.hpp"
 #include "sim/scenario/detail/overrides.hpp"
 #include "sim/scenario/detail/reader.hpp"
-#include "sim/scenario/detail/template_compiler.hpp"
 #include "sim/scenario/detail/text.hpp"
+#include "sim/scenario/detail/value_reader.hpp"
 #include "sim/scenario/detail/yaml_tree.hpp"
 
 namespace twinstorm::scenario {
@@ -34,7 +35,6 @@ constexpr uint64_t kMaxDevices = 1'000'000;
 constexpr uint64_t kMaxGroups = 64;  // fleets, back ends: each is a row in every table of the report
 constexpr uint64_t kMaxPhases = 256;
 constexpr double kMaxRate = 1e6;  // far beyond what one machine sends; keeps arrival numbers in range
-constexpr size_t kMaxDeviceIdBytes = 128;
 constexpr size_t kMaxSteps = 10'000;
 constexpr uint64_t kMaxPahoDevices = 500;  // Paho runs all clients of a process on one thread behind one lock
 constexpr Nanos kMinTokenLifetime = std::chrono::seconds{5};  // expiry counts whole seconds
@@ -66,14 +66,14 @@ class Loader {
     if (auto text = top.text("description")) s_.description = std::move(*text);
     if (auto seed = top.integer("seed", 0, std::numeric_limits<int64_t>::max())) s_.seed = *seed;
     if (const auto* target = top.find("target")) read_target(top, *target);
+    if (const auto* hub = top.find("hub")) read_hub(top, *hub);
     if (const auto canary = top.boolean("canary")) s_.canary = *canary;
     read_limits(top);
     // Names first: a reference may point forwards in the file.
     read_list(top, "fleets", true, kMaxGroups,
               [&](const YamlNode& node, const std::string& path) { read_fleet(node, path); });
     check_device_ids(top);
-    read_list(top, "backends", false, kMaxGroups,
-              [&](const YamlNode& node, const std::string& path) { read_backend(node, path); });
+    read_backends(top);
     check_stream_names(top);
     streams_ = s_.streams();
     read_list(top, "phases", true, kMaxPhases,
@@ -183,6 +183,32 @@ class Loader {
     }
   }
 
+  /// How the hub of the run's own behaves.
+  void read_hub(const Section& top, const YamlNode& node) {
+    if (s_.target.kind != Target::Kind::embedded) {
+      top.refuse("hub", "\"hub\" describes the hub that a run starts, and this target is there already",
+                 "remove it, or use target: embedded");
+      return;
+    }
+    const Section section{complaints_, node, "hub", "hub"};
+    auto& hub = s_.target.hub;
+    static const std::vector<std::string> kTiers{"F1", "B1", "B2", "B3", "S1", "S2", "S3"};
+    if (const auto at = section.word("tier", kTiers)) hub.tier = kTiers[*at];
+    const uint64_t most = hub.tier == "F1" ? 1 : hub.tier.ends_with('3') ? 10 : 200;
+    if (const auto units = section.integer("units", 1, most)) hub.units = static_cast<uint32_t>(*units);
+    if (!section.has("tier")) section.refuse("units", "units are units of a tier", "add tier: S1");
+    if (const auto* query = section.find("query")) {
+      const Section q{complaints_, *query, "hub.query", "hub.query"};
+      if (const auto* staleness = q.find("staleness")) {
+        hub.query_staleness =
+            detail::read_distribution(complaints_, *staleness, "hub.query.staleness", "hub.query.staleness");
+      }
+      if (const auto most_rows = q.integer("pageMax", 1, 10'000)) {
+        hub.query_page_max = static_cast<uint32_t>(*most_rows);
+      }
+    }
+  }
+
   void read_limits(const Section& top) {
     const auto* node = top.find("limits");
     if (node == nullptr) return;
@@ -195,75 +221,6 @@ class Loader {
     if (auto v = section.duration("scheduleLag", false)) limits.schedule_lag = *v;
     if (auto v = section.share("dropped")) limits.dropped = *v;
     if (auto v = section.share("busy")) limits.busy = *v;
-  }
-
-  // --- templates and distributions
-  // ------------------------------------------------------------------------------------
-
-  ValueTemplate read_template(const YamlNode& node, const std::string& path, std::string_view section, size_t most) {
-    TemplateCompiler compiler{{.twin_section = true, .section = section, .max_twin_bytes = most},
-                              [this](const YamlPlace& place, const std::string& at, std::string value,
-                                     std::string message, std::string hint) {
-                                if (hint.empty()) {
-                                  complaints_.add_error(place, at, std::move(value), std::move(message));
-                                } else {
-                                  complaints_.add(place, at, std::move(value), std::move(message), std::move(hint));
-                                }
-                              }};
-    return compiler.compile(node, path);
-  }
-  ValueTemplate read_template(const Section& section, std::string_view key, std::string_view what) {
-    const auto* node = section.find(key);
-    if (node == nullptr) return {};
-    return read_template(*node, section.path_of(key), what,
-                         what == "tags" ? detail::kMaxTagBytes : detail::kMaxPropertyBytes);
-  }
-
-  /// A duration that must be there.
-  std::optional<Nanos> needed_duration(const Section& section, std::string_view key, bool allow_zero) {
-    section.require(key, fmt::format("try {}: 20ms", key));
-    return section.duration(key, allow_zero);
-  }
-
-  Distribution read_delay(const YamlNode& node, const std::string& path) {
-    static constexpr std::string_view kPattern = "fleets[].onDesired[].apply.delay";
-    if (!node.is_mapping()) {
-      if (auto value = detail::read_duration(complaints_, node, path, true)) return Distribution::constant(*value);
-      return {};
-    }
-    Section section{complaints_, node, path, kPattern};
-    if (node.members.size() != 1) {
-      complaints_.add(node.place, path, {}, "a delay has one distribution",
-                      "try {lognormal: {p50: 20ms, p99: 200ms}} or {uniform: [10ms, 50ms]}");
-      return {};
-    }
-    const auto pattern_of = [](std::string_view kind) { return fmt::format("{}.{}", kPattern, kind); };
-    if (const auto* pair = section.find("uniform")) {
-      const auto at = section.path_of("uniform");
-      if (!pair->is_sequence() || pair->items.size() != 2) {
-        section.complain("uniform", fmt::format("{} is not a pair of durations", describe(*pair)),
-                         "try uniform: [10ms, 50ms]");
-        return {};
-      }
-      const auto low = detail::read_duration(complaints_, pair->items[0], at + "[0]", true);
-      const auto high = detail::read_duration(complaints_, pair->items[1], at + "[1]", true);
-      if (low && high && *low > *high)
-        section.complain("uniform", "the pair runs backwards", "put the shorter one first");
-      if (low && high && *low <= *high) return Distribution::uniform(*low, *high);
-    } else if (const auto* lognormal = section.find("lognormal")) {
-      const Section values{complaints_, *lognormal, section.path_of("lognormal"), pattern_of("lognormal")};
-      const auto p50 = needed_duration(values, "p50", false), p99 = needed_duration(values, "p99", false);
-      if (p50 && p99 && *p99 < *p50) values.complain("p99", "p99 is below p50", "swap them");
-      if (p50 && p99 && *p99 >= *p50) return Distribution::lognormal(*p50, *p99);
-    } else if (const auto* exponential = section.find("exponential")) {
-      const Section values{complaints_, *exponential, section.path_of("exponential"), pattern_of("exponential")};
-      if (const auto mean = needed_duration(values, "mean", false)) return Distribution::exponential(*mean);
-    } else if (const auto* normal = section.find("normal")) {
-      const Section values{complaints_, *normal, section.path_of("normal"), pattern_of("normal")};
-      const auto mean = needed_duration(values, "mean", true), stddev = needed_duration(values, "stddev", true);
-      if (mean && stddev) return Distribution::normal(*mean, *stddev);
-    }
-    return {};
   }
 
   // --- fleets
@@ -297,8 +254,8 @@ class Loader {
     read_auth(section, fleet);
     if (auto v = section.boolean("methods")) fleet.methods = *v;
     if (auto v = section.boolean("c2d")) fleet.c2d = *v;
-    fleet.tags = read_template(section, "tags", "tags");
-    fleet.reported = read_template(section, "reported", "reported properties");
+    fleet.tags = detail::read_template(section, "tags", "tags");
+    fleet.reported = detail::read_template(section, "reported", "reported properties");
     if (section.has("reported")) reporting_fleets_.insert(fleet.name);
     if (const auto* on_desired = section.find("onDesired"))
       read_listeners(*on_desired, section.path_of("onDesired"), fleet);
@@ -313,14 +270,10 @@ class Loader {
     }
     if (const auto* reconnect = section.find("reconnect"))
       read_reconnect(*reconnect, section.path_of("reconnect"), fleet.reconnect);
-    if (auto v = section.duration("keepAlive", false)) {
+    // The keep-alive of MQTT 3.1.1 counts whole seconds in 16 bits; IoT Hub accepts up to 1,177 s.
+    if (auto v = detail::read_whole_seconds(section, "keepAlive", std::chrono::seconds{1}, std::chrono::seconds{1177},
+                                            "180s")) {
       fleet.keep_alive = *v;
-      // The keep-alive of MQTT 3.1.1 counts whole seconds in 16 bits; IoT Hub accepts up to 1,177 s.
-      if (*v < std::chrono::seconds{1} || *v > std::chrono::seconds{1177} || *v % std::chrono::seconds{1} != Nanos{0}) {
-        section.complain("keepAlive",
-                         fmt::format("\"{}\" is not whole seconds from 1s to 1177s", section.find("keepAlive")->text),
-                         "try 180s");
-      }
     }
     if (auto v = section.duration("timeout", false)) fleet.timeout = *v;
     fleet.first = s_.device_count();
@@ -342,18 +295,7 @@ class Loader {
                        fmt::format("\"{}\" names {} devices alike", shortened(fleet.device_id_pattern), fleet.count),
                        "add {index} or {index:05}");
     }
-    const auto last = pattern->format(fleet.count > 0 ? fleet.count - 1 : 0);
-    const auto legal = [](char c) {
-      return detail::is_name(std::string{c}) ||
-             std::string_view{"-:.+%_#*?!(),=@;$'"}.find(c) != std::string_view::npos;
-    };
-    const auto wrong = std::find_if_not(last.begin(), last.end(), legal);
-    if (wrong != last.end()) {
-      section.complain("deviceId", fmt::format("\"{}\" has a character that device ids may not have", shortened(last)),
-                       "letters, digits and - : . + % _ # * ? ! ( ) , = @ ; $ '");
-    } else if (last.empty() || last.size() > kMaxDeviceIdBytes) {
-      section.complain("deviceId", fmt::format("a device id of {} characters", last.size()), "1 to 128 characters");
-    }
+    detail::check_device_id(section, "deviceId", pattern->format(fleet.count > 0 ? fleet.count - 1 : 0));
   }
 
   /// Devices that exist already bring their identities along.
@@ -473,13 +415,8 @@ class Loader {
     if (const auto enabled = section.boolean("enabled")) reconnect.enabled = *enabled;
     const auto* backoff = section.find("backoff");
     if (backoff == nullptr) return;
-    Section b{complaints_, *backoff, section.path_of("backoff"), "fleets[].reconnect.backoff"};
-    if (auto v = b.duration("initial", false)) reconnect.initial = *v;
-    if (auto v = b.duration("max", false)) reconnect.max = *v;
-    if (const auto at = b.word("jitter", {"full", "none"})) {
-      reconnect.jitter = *at == 0 ? Reconnect::Jitter::full : Reconnect::Jitter::none;
-    }
-    if (reconnect.max < reconnect.initial) b.complain("max", "max is shorter than initial", "make max the longer one");
+    const Section b{complaints_, *backoff, section.path_of("backoff"), "fleets[].reconnect.backoff"};
+    detail::read_backoff(b, reconnect.initial, reconnect.max, reconnect.jitter);
   }
 
   void read_listeners(const YamlNode& node, const std::string& path, Fleet& fleet) {
@@ -517,13 +454,16 @@ class Loader {
     }
     if (const auto* apply = section.find("apply")) {
       Section a{complaints_, *apply, section.path_of("apply"), "fleets[].onDesired[].apply"};
-      if (const auto* delay = a.find("delay")) listener.delay = read_delay(*delay, a.path_of("delay"));
+      if (const auto* delay = a.find("delay")) {
+        listener.delay =
+            detail::read_distribution(complaints_, *delay, a.path_of("delay"), "fleets[].onDesired[].apply.delay");
+      }
       if (const auto failure = a.share("failure")) listener.failure = *failure;
     }
     if (const auto* report = section.find("report")) {
       if (report->is_mapping()) {
         listener.report = DesiredListener::Report::values;
-        listener.values = read_template(section, "report", "reported properties");
+        listener.values = detail::read_template(section, "report", "reported properties");
       } else if (const auto at = section.word("report", {"echo", "none"})) {
         listener.report = *at == 0 ? DesiredListener::Report::echo : DesiredListener::Report::none;
       }
@@ -577,88 +517,11 @@ class Loader {
   // --- back ends
   // ------------------------------------------------------------------------------------------------------
 
-  void read_backend(const YamlNode& node, const std::string& path) {
-    Section section{complaints_, node, path, "backends[]"};
-    if (!section.valid()) {
-      names_complete_ = false;
-      return;
-    }
-    BackendGroup group;
-    section.require("name", "give the back end a name; phases load it by that");
-    if (auto name = section.name("name")) {
-      group.name = *name;
-      for (const auto& other : s_.backends) {
-        if (other.name == *name)
-          section.complain("name", fmt::format("two back ends are named \"{}\"", *name), "rename one");
-      }
-      static const std::set<std::string_view> kSloWords{"convergence", "convergenceSystem", "scheduleLag", "service",
-                                                        "during"};
-      if (metrics::parse_op_kind(*name) || kSloWords.contains(*name)) {
-        section.complain("name", fmt::format("\"{}\" means something else in an SLO", *name), "choose another name");
-      }
-    } else {
-      names_complete_ = false;
-    }
-    static const std::vector<std::string> kDo{"patchDesired", "patchTags", "replaceTwin", "query", "getTwin"};
-    static constexpr OpKind kKinds[] = {OpKind::patch_desired, OpKind::patch_tags, OpKind::replace_twin, OpKind::query,
-                                        OpKind::backend_get_twin};
-    section.require("do", "one of " + detail::join(kDo));
-    const auto does = section.word("do", kDo);
-    if (does) group.op = kKinds[*does];
-    read_selection(section, group, does.has_value());
-    group.patch = read_template(section, "patch", "desired properties");
-    group.tags = read_template(section, "tags", "tags");
-    if (auto sql = section.text("sql")) group.sql = std::move(*sql);
-    if (auto v = section.integer("pageSize", 1, 10'000)) group.page_size = static_cast<uint32_t>(*v);
-    if (auto at = section.word("pages", {"first", "all"}))
-      group.pages = *at == 0 ? BackendGroup::Pages::first : BackendGroup::Pages::all;
-    if (auto at = section.word("ifMatch", {"any", "lastSeen"})) {
-      group.if_match = *at == 0 ? BackendGroup::IfMatch::any : BackendGroup::IfMatch::last_seen;
-    }
-    if (auto v = section.duration("timeout", false)) group.timeout = *v;
-    if (auto v = section.boolean("tls")) group.tls = *v;
-    if (auto v = section.integer("connections", 1, 10'000)) group.connections = static_cast<uint32_t>(*v);
-    if (does) check_backend_keys(section, kDo[*does]);
-    s_.backends.push_back(std::move(group));
-  }
-
-  void read_selection(const Section& section, BackendGroup& group, bool known) {
-    if (known && group.op == OpKind::query) {
-      section.refuse("select", "a query selects by its text", "say it in the WHERE of sql");
-      return;
-    }
-    std::vector<std::string> names;
-    for (const auto& fleet : s_.fleets) names.push_back(fleet.name);
-    const auto selected = section.text("select");
-    if (!selected) {
-      if (!section.has("select") && s_.fleets.size() > 1)
-        section.require("select", "one of the fleets " + detail::join(names));
-      return;
-    }
-    const auto at = std::find(names.begin(), names.end(), *selected);
-    if (at != names.end()) {
-      group.fleet = static_cast<uint32_t>(at - names.begin());
-    } else if (names_complete_) {
-      section.complain("select", fmt::format("there is no fleet \"{}\"", shortened(*selected)),
-                       did_you_mean(*selected, names));
-    }
-  }
-
-  static void check_backend_keys(const Section& section, const std::string& does) {
-    const bool queries = does == "query", gets = does == "getTwin";
-    if (does == "patchDesired") section.require("patch", "what to set, such as patch: {climate: {minTemperature: 68}}");
-    if (does == "patchTags") section.require("tags", "what to set, such as tags: {location: {plant: Redmond43}}");
-    if (does == "replaceTwin" && !section.has("patch") && !section.has("tags")) {
-      section.complain("do", "replaceTwin has nothing to write", "give patch (desired properties), tags or both");
-    }
-    if (queries) section.require("sql", "such as sql: SELECT * FROM devices");
-    const auto refuse = [&](std::string_view key, bool wrong) {
-      if (wrong) section.refuse(key, fmt::format("{} has no \"{}\"", does, key), "remove it");
-    };
-    refuse("patch", queries || gets || does == "patchTags");
-    refuse("tags", queries || gets);
-    refuse("ifMatch", queries || gets);
-    for (const auto* key : {"sql", "pageSize", "pages"}) refuse(key, !queries);
+  void read_backends(const Section& top) {
+    detail::BackendReader reader{complaints_, s_, names_complete_};
+    read_list(top, "backends", false, kMaxGroups,
+              [&](const YamlNode& node, const std::string& path) { reader.read(node, path); });
+    reader.check_references();
   }
 
   void check_stream_names(const Section& top) {
@@ -813,14 +676,15 @@ class Loader {
       if (stream) entry.stream = *stream;
       read_load_entry(member.value, at, phase.duration, entry);
       if (!stream) continue;
-      const bool query =
-          s_.is_backend_stream(*stream) && s_.backends[s_.backend_of_stream(*stream)].op == OpKind::query;
-      if (entry.spec.per_device && query) {
-        complaints_.add(member.value.place, at, shortened(member.value.text), "a query belongs to no device",
+      const bool no_device =
+          s_.is_backend_stream(*stream) && !s_.backends[s_.backend_of_stream(*stream)].works_on_devices();
+      if (entry.spec.per_device && no_device) {
+        complaints_.add(member.value.place, at, shortened(member.value.text),
+                        fmt::format("a {} belongs to no device", metrics::to_string(streams_[*stream].kind)),
                         "give its total rate: 2/s");
       }
       const double devices = s_.fleets.empty() ? 0 : s_.fleets[s_.fleet_of_stream(*stream)].count;
-      if (entry.spec.per_device && !query && highest_rate(entry.spec) * devices > kMaxRate) {
+      if (entry.spec.per_device && !no_device && highest_rate(entry.spec) * devices > kMaxRate) {
         complaints_.add(member.value.place, at, shortened(member.value.text),
                         fmt::format("over {} devices this is more than a run can ask",
                                     format_count(static_cast<uint64_t>(devices))),
@@ -1140,6 +1004,15 @@ class Loader {
       if (s_.checks(invariant)) {
         complaints_.add(item.place, path, item.text, fmt::format("\"{}\" appears twice", item.text), "keep one");
         continue;
+      }
+      const auto writes_desired = [](const BackendGroup& group) {
+        return group.op == OpKind::job && !group.patch.empty();
+      };
+      if (invariant == Invariant::final_state_matches &&
+          std::any_of(s_.backends.begin(), s_.backends.end(), writes_desired)) {
+        complaints_.add(item.place, path, item.text,
+                        "a job writes desired properties at a moment the run does not know, so it has no model of them",
+                        "remove the invariant, or let the job write tags");
       }
       s_.invariants.push_back(invariant);
     }

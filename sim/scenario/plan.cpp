@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "sim/scenario/detail/backend_reader.hpp"
 #include "sim/scenario/detail/text.hpp"
 
 namespace twinstorm::scenario {
@@ -20,6 +21,8 @@ constexpr Rate kConnectRate{500};
 constexpr uint16_t kMqttPort = 1883, kMqttsPort = 8883, kHttpPort = 80, kHttpsPort = 443;
 constexpr Nanos kPatience = seconds{30};  // on top of what connecting needs by its own rate
 constexpr Nanos kConvergePatience = seconds{60};
+constexpr Nanos kMethodPatience = seconds{5};  // on top of what the hub gives the device
+constexpr Nanos kJobTimeout = std::chrono::minutes{5};
 constexpr Nanos kLongestTimeout = std::chrono::hours{24 * 30};  // what a scenario may say
 // An HTTP/1.1 connection carries one request at a time, so rate x latency is how many are busy. A hub beside the
 // generator answers in about a millisecond; a remote one in tens. Twice the need keeps a slow second from queueing in
@@ -61,7 +64,7 @@ bool needs_devices(const Scenario& s, const Phase& phase) {
   return std::any_of(phase.load.begin(), phase.load.end(), [&](const LoadEntry& entry) {
     if (!s.is_backend_stream(entry.stream)) return true;
     const auto op = s.backends[s.backend_of_stream(entry.stream)].op;
-    return op == OpKind::patch_desired || op == OpKind::replace_twin;
+    return op == OpKind::patch_desired || op == OpKind::replace_twin || op == OpKind::method;
   });
 }
 
@@ -303,11 +306,18 @@ void add_notes(const Scenario& s, const std::vector<metrics::StreamSpec>& stream
 // --- text
 // -------------------------------------------------------------------------------------------------------------
 
+std::string embedded_text(const Target::Hub& hub) {
+  auto text = fmt::format("embedded hub, its own process, {} thread{}", hub.threads, hub.threads == 1 ? "" : "s");
+  if (!hub.tier.empty())
+    text += fmt::format(", tier {} with {} unit{}", hub.tier, hub.units, hub.units == 1 ? "" : "s");
+  if (!hub.query_staleness.is_zero()) text += fmt::format(", queries lag by {}", hub.query_staleness.to_yaml());
+  return text;
+}
+
 std::string target_text(const Target& target) {
   switch (target.kind) {
     case Target::Kind::embedded:
-      return fmt::format("embedded hub, its own process, {} thread{}", target.hub.threads,
-                         target.hub.threads == 1 ? "" : "s");
+      return embedded_text(target.hub);
     case Target::Kind::ready_file:
       return "hub described by " + target.ready_file;
     case Target::Kind::connection_string:
@@ -401,10 +411,20 @@ void append_device_ca(std::string& out, const Target& target) {
                      detail::quoted(target.device_ca_key));
 }
 
+void append_hub(std::string& out, const Target::Hub& hub) {
+  if (hub == Target::Hub{.threads = hub.threads}) return;
+  out += "hub:\n";
+  if (!hub.tier.empty()) out += fmt::format("  tier: {}\n  units: {}\n", hub.tier, hub.units);
+  out += fmt::format("  query: {{staleness: {}", hub.query_staleness.to_yaml());
+  if (hub.query_page_max > 0) out += fmt::format(", pageMax: {}", hub.query_page_max);
+  out += "}\n";
+}
+
 void append_target(std::string& out, const Target& target) {
   switch (target.kind) {
     case Target::Kind::embedded:
       out += fmt::format("target:\n  embedded: {{threads: {}}}\n", target.hub.threads);
+      append_hub(out, target.hub);
       return;
     case Target::Kind::ready_file:
       out += fmt::format("target:\n  readyFile: {}\n", detail::quoted(target.ready_file));
@@ -467,20 +487,59 @@ void append_fleet(std::string& out, const Fleet& fleet) {
   out += fmt::format("    keepAlive: {}\n    timeout: {}\n", duration(fleet.keep_alive), duration(fleet.timeout));
 }
 
+void append_method(std::string& out, const BackendGroup& group) {
+  out += fmt::format("    methodName: {}\n", detail::quoted(group.method_name));
+  if (!group.payload.empty()) out += fmt::format("    payload: {}\n", group.payload.source());
+  out += fmt::format("    responseTimeout: {}\n    connectTimeout: {}\n",
+                     detail::exact_duration(group.response_timeout), detail::exact_duration(group.connect_timeout));
+}
+
+void append_write_policy(std::string& out, const BackendGroup& group) {
+  out += fmt::format("    ifMatch: {}\n", to_string(group.if_match));
+  if (group.if_match == BackendGroup::IfMatch::read_modify_write) {
+    const auto& r = group.retries;
+    out += fmt::format("    retries: {{max: {}, backoff: {{initial: {}, max: {}, jitter: {}}}}}\n", r.max,
+                       detail::exact_duration(r.initial), detail::exact_duration(r.longest),
+                       r.jitter == Reconnect::Jitter::full ? "full" : "none");
+  }
+  if (group.staleness.share <= 0) return;
+  out += fmt::format("    staleness: {{share: {}, every: {}, timeout: {}}}\n", percent(group.staleness.share),
+                     detail::exact_duration(group.staleness.every), detail::exact_duration(group.staleness.timeout));
+}
+
 void append_backend(std::string& out, const Scenario& s, const BackendGroup& group) {
-  std::string does{metrics::to_string(group.op)};
-  if (group.op == OpKind::backend_get_twin) does = "getTwin";
-  out += fmt::format("  - name: {}\n    do: {}\n", word(group.name), does);
-  const bool query = group.op == OpKind::query;
-  if (!query) out += fmt::format("    select: {}\n", word(s.fleets[group.fleet].name));
+  out += fmt::format("  - name: {}\n    do: {}\n", word(group.name), detail::do_word(group.op));
+  if (group.works_on_devices()) out += fmt::format("    select: {}\n", word(s.fleets[group.fleet].name));
+  if (group.op == OpKind::bulk) {
+    out += fmt::format("    mode: {}\n    size: {}\n", group.creates_devices() ? "create" : "delete", group.size);
+  }
   if (!group.patch.empty()) out += fmt::format("    patch: {}\n", group.patch.source());
   if (!group.tags.empty()) out += fmt::format("    tags: {}\n", group.tags.source());
-  if (query) {
-    out += fmt::format("    sql: {}\n    pageSize: {}\n    pages: {}\n", detail::quoted(group.sql), group.page_size,
-                       group.pages == BackendGroup::Pages::all ? "all" : "first");
-  } else if (group.op != OpKind::backend_get_twin) {
-    out += fmt::format("    ifMatch: {}\n", group.if_match == BackendGroup::IfMatch::any ? "any" : "lastSeen");
+  switch (group.op) {
+    case OpKind::query:
+      out += fmt::format("    sql: {}\n    pageSize: {}\n    pages: {}\n", detail::quoted(group.sql), group.page_size,
+                         group.pages == BackendGroup::Pages::all ? "all" : "first");
+      break;
+    case OpKind::method:
+      append_method(out, group);
+      break;
+    case OpKind::job:
+      if (!group.method_name.empty()) append_method(out, group);
+      out += fmt::format("    condition: {}\n    poll: {}\n    maxExecutionTime: {}\n", detail::quoted(group.condition),
+                         detail::exact_duration(group.poll), detail::exact_duration(group.max_execution_time));
+      break;
+    case OpKind::patch_desired:
+    case OpKind::patch_tags:
+    case OpKind::replace_twin:
+      append_write_policy(out, group);
+      break;
+    default:
+      break;
   }
+  if (group.creates_devices()) {
+    out += fmt::format("    deviceId: {}\n    keep: {}\n", detail::quoted(group.device_id_pattern), group.keep);
+  }
+  if (group.deletes_devices()) out += fmt::format("    of: {}\n", word(group.of));
   out += fmt::format("    tls: {}\n    timeout: {}\n    connections: {}\n", group.tls.value_or(false),
                      detail::exact_duration(group.timeout), group.connections);
 }
@@ -569,6 +628,40 @@ std::string auth_text(const Fleet& fleet) {
   return fmt::format("sas, renewed after {}", format_duration(fleet.tokens.lifetime - fleet.tokens.renew_before));
 }
 
+/// Methods wait for devices and jobs for many of them: the hub says when they are over.
+Nanos default_timeout(const BackendGroup& group, const Limits& limits) {
+  switch (group.op) {
+    case OpKind::method:
+      return std::max(limits.operation_timeout, group.connect_timeout + group.response_timeout + kMethodPatience);
+    case OpKind::job:
+      return std::max(limits.operation_timeout, kJobTimeout);
+    default:
+      return limits.operation_timeout;
+  }
+}
+
+/// What it works on, for people.
+std::string work_text(const Scenario& s, const BackendGroup& group) {
+  if (group.works_on_devices()) {
+    return (group.op == OpKind::method ? group.method_name + " on " : "on ") + s.fleets[group.fleet].name;
+  }
+  const auto ids = [&] { return group.device_id.format(0) + " .."; };
+  switch (group.op) {
+    case OpKind::query:
+      return detail::shortened(group.sql, 48);
+    case OpKind::create_device:
+      return ids();
+    case OpKind::bulk:
+      return group.creates_devices() ? fmt::format("create {} a request, {}", group.size, ids())
+                                     : fmt::format("delete {} a request, of {}", group.size, group.of);
+    case OpKind::delete_device:
+      return "of " + group.of;
+    default:
+      return fmt::format("{} where {}", group.method_name.empty() ? "update" : group.method_name,
+                         detail::shortened(group.condition, 48));
+  }
+}
+
 }  // namespace
 
 Scenario resolve(const Scenario& scenario, ShardId shards) {
@@ -584,7 +677,7 @@ Scenario resolve(const Scenario& scenario, ShardId shards) {
   for (auto& phase : s.phases) resolve_phase(s, phase);
   for (uint32_t i = 0; i < s.backends.size(); ++i) {
     auto& group = s.backends[i];
-    if (group.timeout == Nanos{0}) group.timeout = s.limits.operation_timeout;
+    if (group.timeout == Nanos{0}) group.timeout = default_timeout(group, s.limits);
     if (group.connections > 0) continue;
     const auto demand = demand_of(s, s.backend_stream(i));
     const double open = std::ceil(demand.rate * kExpectedHttpSeconds * kConnectionHeadroom / shards);
@@ -642,10 +735,7 @@ std::string plan_text(const Plan& plan) {
     out += "\nBack ends\n";
     rows.clear();
     for (const auto& group : s.backends) {
-      const bool query = group.op == OpKind::query;
-      rows.push_back({group.name,
-                      group.op == OpKind::backend_get_twin ? "getTwin" : std::string{metrics::to_string(group.op)},
-                      query ? detail::shortened(group.sql, 48) : "on " + s.fleets[group.fleet].name,
+      rows.push_back({group.name, std::string{detail::do_word(group.op)}, work_text(s, group),
                       plural(group.connections, "connection") + " a shard"});
     }
     append_table(out, rows);

@@ -1,6 +1,20 @@
 #include "sim/scenario/detail/reader.hpp"
 
 namespace twinstorm::scenario::detail {
+namespace {
+
+/// Adds the forms of a random duration wherever one may stand.
+std::vector<KeySet> with_distributions(std::vector<KeySet> table) {
+  for (const std::string at : {"fleets[].onDesired[].apply.delay", "hub.query.staleness"}) {
+    table.push_back({at, {"uniform", "lognormal", "exponential", "normal"}, {}});
+    table.push_back({at + ".lognormal", {"p50", "p99"}, {}});
+    table.push_back({at + ".exponential", {"mean"}, {}});
+    table.push_back({at + ".normal", {"mean", "stddev"}, {}});
+  }
+  return table;
+}
+
+}  // namespace
 
 const std::vector<KeySet>& key_table() {
   static const std::vector<std::string> kShape{"shape", "rate", "from", "to",   "over",      "steps",  "base",
@@ -9,31 +23,61 @@ const std::vector<KeySet>& key_table() {
     keys.emplace_back(more);
     return keys;
   };
-  static const std::vector<KeySet> kTable{
+  static constexpr std::string_view kHubPlace = "write hub: {tier: S1, units: 2} at the top, beside target";
+  static const std::vector<KeySet> kTable = with_distributions({
       {"",
-       {"schema", "name", "description", "seed", "target", "canary", "fleets", "backends", "phases", "slos",
+       {"schema", "name", "description", "seed", "target", "hub", "canary", "fleets", "backends", "phases", "slos",
         "invariants", "limits"}},
       {"target",
        {"embedded", "connectionString", "readyFile", "mqttPort", "mqttsPort", "httpPort", "httpsPort", "caFile",
-        "deviceCa"}},
+        "deviceCa"},
+       {{"hub", kHubPlace}}},
       {"target.deviceCa", {"certificate", "key"}},
-      {"target.embedded", {"threads"}},
+      {"target.embedded",
+       {"threads"},
+       {{"hub", kHubPlace}, {"tier", kHubPlace}, {"units", kHubPlace}, {"query", kHubPlace}}},
+      {"hub", {"tier", "units", "query"}, {{"threads", "write target: {embedded: {threads: 2}}"}}},
+      {"hub.query", {"staleness", "pageMax"}},
       {"fleets[]", {"name",     "count",         "deviceId",    "connectionStrings", "transport", "engine", "tls",
                     "auth",     "tokenLifetime", "renewBefore", "renewJitter",       "methods",   "c2d",    "tags",
                     "reported", "onDesired",     "telemetry",   "reconnect",         "keepAlive", "timeout"}},
       {"fleets[].tls", {"version", "resumption"}},
       {"fleets[].onDesired[]", {"path", "apply", "report"}},
       {"fleets[].onDesired[].apply", {"delay", "failure"}},
-      {"fleets[].onDesired[].apply.delay", {"uniform", "lognormal", "exponential", "normal"}},
-      {"fleets[].onDesired[].apply.delay.lognormal", {"p50", "p99"}},
-      {"fleets[].onDesired[].apply.delay.exponential", {"mean"}},
-      {"fleets[].onDesired[].apply.delay.normal", {"mean", "stddev"}},
       {"fleets[].telemetry", {"every", "jitter", "size"}},
       {"fleets[].reconnect", {"enabled", "backoff"}},
       {"fleets[].reconnect.backoff", {"initial", "max", "jitter"}},
       {"backends[]",
-       {"name", "do", "select", "patch", "tags", "sql", "pageSize", "pages", "ifMatch", "tls", "timeout",
-        "connections"}},
+       {"name",
+        "do",
+        "select",
+        "patch",
+        "tags",
+        "sql",
+        "pageSize",
+        "pages",
+        "ifMatch",
+        "retries",
+        "staleness",
+        "methodName",
+        "payload",
+        "responseTimeout",
+        "connectTimeout",
+        "deviceId",
+        "keep",
+        "of",
+        "mode",
+        "size",
+        "condition",
+        "poll",
+        "maxExecutionTime",
+        "tls",
+        "timeout",
+        "connections"},
+       {{"method", "write methodName: reboot"}, {"query", "write sql: SELECT * FROM devices"}}},
+      {"backends[].retries", {"max", "backoff"}},
+      {"backends[].retries.backoff", {"initial", "max", "jitter"}},
+      {"backends[].staleness", {"share", "every", "timeout"}},
       {"phases[]", {"name", "duration", "until", "timeout", "record", "connect", "load", "disconnect"}},
       {"phases[].until", {"converged", "devicesConnected"}},
       {"phases[].connect", kWith(kShape, "fleets")},
@@ -43,7 +87,7 @@ const std::vector<KeySet>& key_table() {
       {"phases[].disconnect", {"share", "after", "over", "fleets"}},
       {"limits",
        {"operationTimeout", "convergenceTimeout", "drainTimeout", "backlogMax", "scheduleLag", "dropped", "busy"}},
-  };
+  });
   return kTable;
 }
 

@@ -97,8 +97,12 @@ Section::Section(Complaints& complaints, const YamlNode& node, std::string path,
     if (std::find(known->keys.begin(), known->keys.end(), member.key) != known->keys.end()) continue;
     // `x-...` at the top is where anchors may be kept.
     if (pattern.empty() && member.key.starts_with("x-")) continue;
-    complaints.add(member.place, path_of(member.key), shown, fmt::format("unknown key \"{}\"", shown),
-                   did_you_mean(member.key, known->keys));
+    const auto elsewhere = known->elsewhere.find(member.key);
+    complaints.add(
+        member.place, path_of(member.key), shown,
+        elsewhere == known->elsewhere.end() ? fmt::format("unknown key \"{}\"", shown)
+                                            : fmt::format("\"{}\" is not written here", shown),
+        elsewhere == known->elsewhere.end() ? did_you_mean(member.key, known->keys) : std::string{elsewhere->second});
   }
 }
 

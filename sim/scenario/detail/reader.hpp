@@ -2,6 +2,7 @@
 // so that one pass finds every mistake.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -18,8 +19,9 @@ namespace twinstorm::scenario::detail {
 
 /// The keys of one kind of mapping. `pattern` is its path with `[]` for a list and `*` for a free name.
 struct KeySet {
-  std::string_view pattern;
+  std::string pattern;
   std::vector<std::string> keys;
+  std::map<std::string_view, std::string_view> elsewhere{};  ///< keys that people write here, and what to write instead
 };
 /// The one table of everything a scenario may say (key_table.cpp).
 const std::vector<KeySet>& key_table();

@@ -222,6 +222,68 @@ TEST(Loader, JsonIsReadToo) {
   EXPECT_EQ(s.fleets[0].name, "a");
 }
 
+constexpr std::string_view kEveryOperation = R"(schema: twinstorm/scenario/1
+name: all-operations
+hub: {tier: S1, units: 2, query: {staleness: {uniform: [1s, 5s]}, pageMax: 100}}
+fleets:
+  - {name: thermostats, count: 40, methods: true}
+backends:
+  - {name: rollout, do: patchDesired, patch: {a: 1}, ifMatch: readModifyWrite, retries: {max: 3, backoff: {initial: 5ms, max: 100ms, jitter: none}}, staleness: {share: 5%, every: 100ms, timeout: 30s}}
+  - {name: reboots, do: method, methodName: reboot, payload: {delay: {uniform: [1, 5]}}, responseTimeout: 20s, connectTimeout: 5s}
+  - {name: newcomers, do: createDevice, deviceId: "new-{index:04}", tags: {plant: {oneOf: [A, B]}}}
+  - {name: leavers, do: deleteDevice, of: newcomers}
+  - {name: batches, do: bulk, mode: create, size: 50, keep: true}
+  - {name: purge, do: bulk, mode: delete, of: batches, size: 10}
+  - {name: firmware, do: job, patch: {fw: 2}, condition: "tags.plant = 'A'", poll: 500ms, maxExecutionTime: 10m}
+  - {name: calls, do: job, methodName: reboot, payload: 5}
+  - {name: census, do: query, sql: SELECT COUNT() AS n FROM devices, pages: first}
+phases:
+  - {name: steady, duration: 10s, load: {rollout: 5/s, reboots: {concurrency: 4}, newcomers: 2/s, leavers: 1/s, batches: 0.2/s, purge: 0.1/s, firmware: 0.1/s, calls: {concurrency: 1}, census: 1/s}}
+)";
+
+TEST(Loader, ReadsEveryOperationOfTheBackEnd) {
+  const auto s = loaded(kEveryOperation);
+  ASSERT_EQ(s.backends.size(), 9u);
+  EXPECT_EQ(s.target.hub.tier, "S1");
+  EXPECT_EQ(s.target.hub.units, 2u);
+  EXPECT_EQ(s.target.hub.query_staleness, Distribution::uniform(seconds{1}, seconds{5}));
+  EXPECT_EQ(s.target.hub.query_page_max, 100u);
+  const auto& rollout = s.backends[0];
+  EXPECT_EQ(rollout.if_match, BackendGroup::IfMatch::read_modify_write);
+  EXPECT_EQ(rollout.retries, (Retries{3, milliseconds{5}, milliseconds{100}, Reconnect::Jitter::none}));
+  EXPECT_EQ(rollout.staleness, (StalenessProbe{0.05, milliseconds{100}, seconds{30}}));
+  const auto& reboots = s.backends[1];
+  EXPECT_EQ(reboots.op, OpKind::method);
+  EXPECT_EQ(reboots.method_name, "reboot");
+  EXPECT_EQ(reboots.payload.source(), R"({"delay": {"uniform": [1, 5]}})");
+  EXPECT_EQ(reboots.response_timeout, seconds{20});
+  EXPECT_EQ(reboots.connect_timeout, seconds{5});
+  EXPECT_EQ(s.backends[2].device_id.format(7), "new-0007");
+  EXPECT_FALSE(s.backends[2].keep);
+  EXPECT_EQ(s.backends[3].creator, 2u);
+  EXPECT_TRUE(s.backends[4].creates_devices());
+  EXPECT_EQ(s.backends[4].device_id.format(7), "batches-000007");
+  EXPECT_TRUE(s.backends[4].keep);
+  EXPECT_TRUE(s.backends[5].deletes_devices());
+  EXPECT_EQ(s.backends[5].creator, 4u);
+  EXPECT_EQ(s.backends[6].condition, "tags.plant = 'A'");
+  EXPECT_EQ(s.backends[6].poll, milliseconds{500});
+  EXPECT_EQ(s.backends[6].max_execution_time, std::chrono::minutes{10});
+  EXPECT_EQ(s.backends[7].payload.source(), "5");
+  EXPECT_EQ(s.recorder_layout().staleness_resolution, milliseconds{100});
+}
+
+TEST(Loader, EveryOperationOfTheBackEndIsWrittenOutAgain) {
+  const auto resolved = resolve(loaded(kEveryOperation));
+  EXPECT_EQ(resolved.backends[1].timeout, seconds{30});  // 20 s to answer, 5 s to connect and 5 s of patience
+  EXPECT_EQ(resolved.backends[6].timeout, std::chrono::minutes{5});
+  const auto text = resolved_yaml(resolved);
+  const auto again = resolve(loaded(text));
+  EXPECT_EQ(again.backends, resolved.backends);
+  EXPECT_EQ(again.target, resolved.target);
+  EXPECT_EQ(resolved_yaml(again), text);
+}
+
 TEST(Loader, ADiagnosticNamesFileLineColumnPathValueMessageAndHint) {
   auto text = std::string{kSmall};
   text.replace(text.find("50/s"), 4, "50/ss");
