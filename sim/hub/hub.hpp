@@ -67,6 +67,8 @@ struct HubConfig {
   bool check_sas = true;     ///< false: any credentials are accepted (never beyond loopback)
   std::optional<Tier> tier;  ///< whose rates, daily messages and other limits hold; nothing = no such limits
   uint32_t units = 1;        ///< of the tier
+  /// Between two evaluations of the configurations; each change of one is evaluated soon after, too. More than zero.
+  Nanos configuration_interval = std::chrono::minutes{5};
 
   uint32_t query_page_default = 1000;       ///< page size when `x-ms-max-item-count` is absent
   uint32_t query_page_max = 10000;          ///< larger requests are clamped to this
@@ -146,9 +148,21 @@ struct HubCounts {
   uint64_t twin_reads_refused = 0;
   uint64_t queries = 0;  ///< query pages answered 200
   uint64_t queries_refused = 0;
+  uint64_t jobs_created = 0;
+  uint64_t jobs_refused = 0;
+  uint64_t jobs_cancelled = 0;                   ///< before they started
+  uint64_t jobs_completed = 0;                   ///< every device was tried, whatever came of it
+  uint64_t jobs_failed = 0;                      ///< invalid condition, or the execution time ran out
+  uint64_t job_device_operations_succeeded = 0;  ///< twin updates and methods of jobs; not counted as patches or calls
+  uint64_t job_device_operations_failed = 0;
   uint64_t registry_reads = 0;       ///< identity GET, list, statistics answered 2xx
   uint64_t registry_writes = 0;      ///< identities created, replaced, deleted; a bulk request counts each entry
   uint64_t registry_refused = 0;     ///< registry requests (or bulk entries) refused
+  uint64_t configuration_reads = 0;         ///< configurations got, listed, their queries tested
+  uint64_t configuration_writes = 0;        ///< configurations created, updated, deleted
+  uint64_t configurations_refused = 0;      ///< requests about configurations refused
+  uint64_t configurations_applied = 0;      ///< contents written into twins; also by applyConfigurationContent
+  uint64_t configurations_not_applied = 0;  ///< contents a twin could not take; tried again with each evaluation
   uint64_t unauthorized = 0;         ///< HTTP 401 answers
   uint64_t precondition_failed = 0;  ///< HTTP 412 answers and device answers with status 412
   uint64_t http_requests = 0;        ///< answered HTTP requests = sum of the four classes

@@ -6,6 +6,7 @@
 #include <openssl/rand.h>
 
 #include "sim/base/assert.hpp"
+#include "sim/hub/jobs/jobs.hpp"
 
 namespace twinstorm::hub {
 namespace {
@@ -31,7 +32,8 @@ HubCounts HubShared::counts() const {
   return sum;
 }
 
-Shard::Shard(ShardId id, HubShared& shared) : id_{id}, shared_{shared}, rng_{random_seed()} {}
+Shard::Shard(ShardId id, HubShared& shared)
+    : id_{id}, shared_{shared}, jobs_{std::make_unique<Jobs>(*this)}, rng_{random_seed()} {}
 
 Shard::~Shard() { join(); }
 
@@ -134,6 +136,8 @@ void Shard::tick() {
     }
   }
   messaging_.tick(now);
+  configurations_.tick(now);
+  jobs_->tick(now);
   ticker_.expires_after(kTick);
   ticker_.async_wait([this](const boost::system::error_code& error) {
     if (!error) tick();
@@ -150,6 +154,7 @@ void Shard::join() {
 }
 
 void Shard::close_all() {
+  jobs_->clear();
   messaging_.clear();
   for (Slot& slot : slots_) {
     if (slot.connection == nullptr || slot.connection->closed()) continue;

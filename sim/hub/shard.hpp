@@ -17,6 +17,7 @@
 #include "sim/base/ids.hpp"
 #include "sim/base/rng.hpp"
 #include "sim/base/time.hpp"
+#include "sim/hub/configurations/rollout.hpp"
 #include "sim/hub/connection.hpp"
 #include "sim/hub/live_counts.hpp"
 #include "sim/hub/messaging/messaging.hpp"
@@ -29,6 +30,7 @@
 
 namespace twinstorm::hub {
 
+class Jobs;
 class Shard;
 
 /// What all shards share: read-only while they run.
@@ -59,6 +61,8 @@ class Shard {
   DeviceStore& store() { return store_; }
   const DeviceStore& store() const { return store_; }
   Messaging& messaging() { return messaging_; }
+  ConfigurationRollout& configurations() { return configurations_; }
+  Jobs& jobs() { return *jobs_; }
   /// Work too long for one turn of the loop.
   SliceQueue& slices() { return slices_; }
   LiveCounts& counts() { return counts_; }
@@ -132,6 +136,8 @@ class Shard {
   LiveCounts counts_;
   DeviceStore store_;
   Messaging messaging_{*this};
+  ConfigurationRollout configurations_{*this};
+  std::unique_ptr<Jobs> jobs_;
   SliceQueue slices_{*shared_.clock, [this](std::function<void()> turn) { post(std::move(turn)); }};
   Rng rng_;
   std::vector<char> read_buffer_ = std::vector<char>(kReadBuffer);

@@ -8,7 +8,9 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,23 +55,34 @@ class Jobs {
   struct Run;
 
   jobs::Instant now() const;
+  void start_due();
   void begin(const jobs::JobSpecPtr& spec);
-  void selected(uint64_t number, std::vector<std::vector<std::string>> ids_by_shard);
+  void selected(const jobs::JobSpecPtr& spec, std::vector<std::vector<std::string>> ids_by_shard);
+  void forget_old();
+  void count_ended();
   void on_every_shard(std::function<void(Jobs&)> work);
   void collect(uint64_t number, uint64_t succeeded, uint64_t failed, int64_t running);
 
   void schedule(Nanos pause);
   void slice();
+  bool may_call() const;
+  std::shared_ptr<Run> next_run();
+  Nanos admission_delay();
   void work_on(const std::shared_ptr<Run>& run, size_t index);
   void finish(Run& run, size_t index, MethodOutcome outcome);
-  void report_soon(const std::shared_ptr<Run>& run);
+  void report(Run& run);
 
   Shard& shard_;
   jobs::JobBook book_;
-  std::deque<std::shared_ptr<Run>> runs_;  // with devices to begin with; the front one is next
-  std::vector<std::shared_ptr<Run>> unfinished_;
+  uint64_t counted_completed_ = 0;  // of the book's, those in the hub's counts
+  uint64_t counted_failed_ = 0;
+  MonoTime next_sweep_{};
+
+  std::map<uint64_t, std::shared_ptr<Run>> runs_;  // by number; with devices that have no outcome
+  std::deque<std::shared_ptr<Run>> waiting_;       // of these, with devices to begin with; the front one is next
   net::SteadyTimer pause_;
-  bool slice_pending_ = false;
+  std::optional<MonoTime> slice_at_;  // of the machine's clock: when the timer fires
+  bool admitted_ = false;             // the tier has admitted the next device operation
   size_t calls_ = 0;
 };
 

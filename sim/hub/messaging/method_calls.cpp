@@ -117,11 +117,11 @@ bool MethodCalls::send(uint64_t id, Call& call, MonoTime now) {
 }
 
 void MethodCalls::call(DeviceRecord& record, MethodRequest request, MonoTime now, Done done) {
-  counts_.add(&HubCounts::methods_called);
+  count(request, &HubCounts::methods_called);
   const size_t bytes = request.payload.size();
   const bool may_wait = request.connect_timeout > Nanos::zero();
   if (calls_.size() >= kCallsMax) {
-    counts_.add(&HubCounts::methods_refused);
+    count(request, &HubCounts::methods_refused);
     done(too_many_calls());
     return;
   }
@@ -163,7 +163,7 @@ void MethodCalls::finish(Calls::iterator call, MethodOutcome outcome, uint64_t H
   const auto siblings = by_record_.find(ended.record);
   std::erase(siblings->second, id);
   if (siblings->second.empty()) by_record_.erase(siblings);
-  counts_.add(counter);
+  count(ended.request, counter);
   ended.done(std::move(outcome));
 }
 

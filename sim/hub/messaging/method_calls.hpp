@@ -27,6 +27,7 @@ struct MethodRequest {
   std::string payload;  ///< JSON text, never empty: `null` when the caller gave none
   Nanos response_timeout = std::chrono::seconds{30};
   Nanos connect_timeout = Nanos::zero();
+  bool of_job = false;  ///< asked for by a job: of the hub's counts of methods, only what devices see grows
 };
 /// Reads `{"methodName", "payload", "responseTimeoutInSeconds", "connectTimeoutInSeconds"}`. Errors: 400 naming the
 /// member, 413 for a payload beyond 128 KB.
@@ -81,6 +82,9 @@ class MethodCalls {
 
   bool send(uint64_t id, Call& call, MonoTime now);
   void set_deadline(uint64_t id, Call& call, MonoTime at);
+  void count(const MethodRequest& request, uint64_t HubCounts::*counter) {
+    if (!request.of_job) counts_.add(counter);
+  }
   void finish(Calls::iterator call, MethodOutcome outcome, uint64_t HubCounts::*counter);
 
   LiveCounts& counts_;

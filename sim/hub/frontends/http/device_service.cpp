@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "sim/hub/frontends/http/configuration_api.hpp"
+
 namespace twinstorm::hub {
 namespace {
 
@@ -213,6 +215,8 @@ ServiceResult<ServiceAnswer> dispatch(const ServiceCall& call, Shard& shard) {
       return delete_identity(call, shard);
     case Op::list_modules:
       return list_modules(call, shard);
+    case Op::apply_configuration:
+      return apply_configuration_content(call, shard);
     default:
       return not_implemented(call.route.operation);
   }
@@ -241,6 +245,9 @@ void count_refusal(LiveCounts& counts, Op operation, int status) {
     case Op::query_devices:
       counts.add(&HubCounts::queries_refused);
       break;
+    case Op::create_job:
+      counts.add(&HubCounts::jobs_refused);
+      break;
     case Op::create_or_update_device:
     case Op::get_device:
     case Op::delete_device:
@@ -253,6 +260,14 @@ void count_refusal(LiveCounts& counts, Op operation, int status) {
     case Op::delete_module:
     case Op::list_modules:
       counts.add(&HubCounts::registry_refused);
+      break;
+    case Op::create_or_update_configuration:
+    case Op::get_configuration:
+    case Op::delete_configuration:
+    case Op::list_configurations:
+    case Op::test_configuration_queries:
+    case Op::apply_configuration:
+      counts.add(&HubCounts::configurations_refused);
       break;
     default:
       break;
@@ -279,6 +294,7 @@ bool concerns_one_device(Op operation) {
     case Op::get_module:
     case Op::delete_module:
     case Op::list_modules:
+    case Op::apply_configuration:
       return true;
     default:
       return false;

@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "sim/hub/frontends/http/job_api.hpp"
+#include "sim/hub/frontends/http/configuration_api.hpp"
 #include "sim/hub/query/page.hpp"
 #include "sim/hub/query/query.hpp"
 #include "sim/hub/text.hpp"
@@ -401,6 +403,19 @@ void serve_hub(ServiceCall call, Shard& origin, std::function<void(ServiceAnswer
       break;
     case Op::query_devices:
       query_devices(call, origin, std::move(done));
+      break;
+    case Op::create_job:
+    case Op::get_job:
+    case Op::cancel_job:
+    case Op::query_jobs:
+      serve_job(std::move(call), origin, std::move(done));
+      break;
+    case Op::create_or_update_configuration:
+    case Op::get_configuration:
+    case Op::delete_configuration:
+    case Op::list_configurations:
+    case Op::test_configuration_queries:
+      serve_configuration(std::move(call), origin, std::move(done));
       break;
     default:
       refuse(call, origin, not_implemented(call.route.operation), done);
