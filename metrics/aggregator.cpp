@@ -22,6 +22,8 @@ IntervalLatency step(HistogramSnapshot& before, HistogramSnapshot& current) {
 void add_into(HistogramSnapshot& sum, const LatencyHistogram& h) { h.add_to(sum); }
 
 size_t index(ConvergenceOutcome outcome) { return static_cast<size_t>(outcome); }
+size_t index(StalenessOutcome outcome) { return static_cast<size_t>(outcome); }
+size_t index(ErrorClass error) { return static_cast<size_t>(error); }
 
 /// Counters of different words are read one after the other while the writer goes on: never let a difference wrap.
 uint64_t minus(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
@@ -48,6 +50,22 @@ void OpTotals::add(const OpTotals& other) {
   unsuccessful_max = std::max(unsuccessful_max, other.unsuccessful_max);
   intended.add(other.intended);
   service.add(other.service);
+  conflicts += other.conflicts;
+  retries += other.retries;
+  pages += other.pages;
+  rows += other.rows;
+  query_pages += other.query_pages;
+  query_rows += other.query_rows;
+  pages_max = std::max(pages_max, other.pages_max);
+  rows_max = std::max(rows_max, other.rows_max);
+}
+
+void StalenessTotals::add(const StalenessTotals& other) {
+  started += other.started;
+  visible += other.visible;
+  not_visible += other.not_visible;
+  unknown += other.unknown;
+  since_acknowledged.add(other.since_acknowledged);
 }
 
 bool OpTotals::ledger_holds() const {
@@ -105,6 +123,20 @@ OpTotals Totals::kind(OpKind kind, std::optional<PhaseIndex> phase) const {
   return sum;
 }
 
+OpTotals Totals::all_streams(std::optional<PhaseIndex> phase) const {
+  OpTotals sum;
+  for_phases(*this, phase, [&](const PhaseTotals& p) {
+    for (const auto& stream : p.streams) sum.add(stream);
+  });
+  return sum;
+}
+
+StalenessTotals Totals::staleness(std::optional<PhaseIndex> phase) const {
+  StalenessTotals sum;
+  for_phases(*this, phase, [&](const PhaseTotals& p) { sum.add(p.staleness); });
+  return sum;
+}
+
 ConvergenceTotals Totals::convergence(std::optional<PhaseIndex> phase) const {
   ConvergenceTotals sum;
   for_phases(*this, phase, [&](const PhaseTotals& p) { sum.add(p.convergence); });
@@ -140,7 +172,7 @@ OpTotals Totals::everything() const {
 
 bool Totals::ledger_holds() const {
   return std::all_of(phases.begin(), phases.end(), [](const PhaseTotals& phase) {
-    return phase.convergence.ledger_holds() &&
+    return phase.convergence.ledger_holds() && phase.staleness.ledger_holds() &&
            std::all_of(phase.streams.begin(), phase.streams.end(), [](const OpTotals& s) { return s.ledger_holds(); });
   });
 }
@@ -173,6 +205,11 @@ Aggregator::State Aggregator::read() const {
         stream.dropped += cell.dropped.get();
         stream.sent += cell.sent.get();
         stream.asked += cell.asked.get();
+        stream.conflicts += cell.conflicts.get();
+        stream.retries += cell.retries.get();
+        stream.pages += cell.pages.get();
+        stream.rows += cell.rows.get();
+        stream.throttled += cell.errors[index(ErrorClass::throttled)].count.get();
         add_into(stream.intended, cell.intended);
         add_into(stream.service, cell.service);
         for (size_t e = 0; e < kErrorClassCount; ++e) now.errors[e] += cell.errors[e].count.get();
@@ -184,6 +221,9 @@ Aggregator::State Aggregator::read() const {
       now.convergence.reordered += phase.reordered.get();
       add_into(now.convergence.total, phase.total);
       add_into(now.convergence.system, phase.system);
+      for (size_t o = 0; o < kStalenessOutcomeCount; ++o) now.staleness.ended[o] += phase.staleness_ended[o].get();
+      now.staleness.started += phase.staleness_started.get();
+      add_into(now.staleness.since_acknowledged, phase.staleness);
       add_into(now.schedule_lag, phase.schedule_lag);
     }
     const auto& health = shard->health();
@@ -217,6 +257,11 @@ IntervalSnapshot Aggregator::take(MonoTime now) {
     to.dropped = is.dropped - was.dropped;
     to.in_flight = minus(is.sent, is.acknowledged + is.failed + is.timed_out);
     to.rate_per_second = per_second(static_cast<double>(to.acknowledged));
+    to.conflicts = is.conflicts - was.conflicts;
+    to.retries = is.retries - was.retries;
+    to.pages = is.pages - was.pages;
+    to.rows = is.rows - was.rows;
+    to.throttled = is.throttled - was.throttled;
     to.intended = step(was.intended, is.intended);
     to.service = step(was.service, is.service);
   }
@@ -240,6 +285,20 @@ IntervalSnapshot Aggregator::take(MonoTime now) {
   backlog_max_all_ = std::max(backlog_max_all_, c.backlog);
   c.total = step(was.total, is.total);
   c.system = step(was.system, is.system);
+
+  auto& stale_before = before_.staleness;
+  auto& stale_now = current.staleness;
+  const auto stale_ended = [&](StalenessOutcome outcome) {
+    return stale_now.ended[index(outcome)] - stale_before.ended[index(outcome)];
+  };
+  out.staleness.started = stale_now.started - stale_before.started;
+  out.staleness.visible = stale_ended(StalenessOutcome::visible);
+  out.staleness.not_visible = stale_ended(StalenessOutcome::not_visible);
+  out.staleness.unknown = stale_ended(StalenessOutcome::unknown);
+  uint64_t all_stale_ended = 0;
+  for (const auto n : stale_now.ended) all_stale_ended += n;
+  out.staleness.open = minus(stale_now.started, all_stale_ended);
+  out.staleness.since_acknowledged = step(stale_before.since_acknowledged, stale_now.since_acknowledged);
 
   for (PhaseIndex p = 0; p < backlog_max_.size(); ++p) {
     uint64_t started = 0;
@@ -278,7 +337,14 @@ IntervalSnapshot Aggregator::take(MonoTime now) {
     to.failed = from.failed;
     to.timed_out = from.timed_out;
     to.dropped = from.dropped;
+    to.conflicts = from.conflicts;
+    to.retries = from.retries;
+    to.pages = from.pages;
+    to.rows = from.rows;
+    to.throttled = from.throttled;
   }
+  stale_before.started = stale_now.started;
+  stale_before.ended = stale_now.ended;
   was.started = is.started;
   was.duplicate = is.duplicate;
   was.reordered = is.reordered;
@@ -317,6 +383,14 @@ Totals Aggregator::totals() const {
           one.errors[e] = {error.count.get(), static_cast<int64_t>(error.first_seconds.get()),
                            static_cast<int64_t>(error.last_seconds.get())};
         }
+        one.conflicts = cell.conflicts.get();
+        one.retries = cell.retries.get();
+        one.pages = cell.pages.get();
+        one.rows = cell.rows.get();
+        one.query_pages = cell.query_pages.get();
+        one.query_rows = cell.query_rows.get();
+        one.pages_max = cell.pages_max.get();
+        one.rows_max = cell.rows_max.get();
         cell.intended.add_to(one.intended);
         cell.service.add_to(one.service);
         phase.streams[s].add(one);
@@ -340,6 +414,12 @@ Totals Aggregator::totals() const {
       from.apply.add_to(to.apply);
       from.acknowledge.add_to(to.acknowledge);
       from.schedule_lag.add_to(phase.schedule_lag);
+      auto& stale = phase.staleness;
+      stale.visible += from.staleness_ended[index(StalenessOutcome::visible)].get();
+      stale.not_visible += from.staleness_ended[index(StalenessOutcome::not_visible)].get();
+      stale.unknown += from.staleness_ended[index(StalenessOutcome::unknown)].get();
+      stale.started += from.staleness_started.get();
+      from.staleness.add_to(stale.since_acknowledged);
     }
     phase.convergence.backlog_max = backlog_max_[p];
     out.phases.push_back(std::move(phase));

@@ -30,8 +30,10 @@ struct IntervalSnapshot {
   struct Stream {
     std::string name;
     uint64_t asked = 0, sent = 0, acknowledged = 0, failed = 0, timed_out = 0, dropped = 0;
-    uint64_t in_flight = 0;             ///< open at the end of the interval
-    double rate_per_second = 0;         ///< acknowledged
+    uint64_t in_flight = 0;      ///< open at the end of the interval
+    double rate_per_second = 0;  ///< acknowledged
+    uint64_t conflicts = 0, retries = 0, pages = 0, rows = 0;
+    uint64_t throttled = 0;             ///< of the failed ones: answered 429
     std::optional<double> target_rate;  ///< asked for by the load shape; set by the runner where it knows
     IntervalLatency intended, service;
     friend bool operator==(const Stream&, const Stream&) = default;
@@ -44,11 +46,20 @@ struct IntervalSnapshot {
     friend bool operator==(const Convergence&, const Convergence&) = default;
   };
 
+  /// Writes looked for in queries.
+  struct Staleness {
+    uint64_t started = 0, visible = 0, not_visible = 0, unknown = 0;
+    uint64_t open = 0;  ///< started and not ended, at the end of the interval
+    IntervalLatency since_acknowledged;
+    friend bool operator==(const Staleness&, const Staleness&) = default;
+  };
+
   double at_seconds = 0;  ///< end of the interval, since the aggregator's start
   double seconds = 0;     ///< its length
   std::string phase;      ///< set by the runner; the phase at the end of the interval
   std::vector<Stream> streams;
   Convergence convergence;
+  Staleness staleness;
   DeviceCounts devices;
   uint64_t reconnects = 0;
   std::array<uint64_t, kErrorClassCount> errors{};  ///< all streams
@@ -70,6 +81,9 @@ struct OpTotals {
   std::array<ErrorCount, kErrorClassCount> errors;
   Nanos unsuccessful_max{0};            ///< longest time from due to failure or timeout
   HistogramSnapshot intended, service;  ///< acknowledged operations only
+  uint64_t conflicts = 0, retries = 0;  ///< answers 412, and changes sent once more because of them
+  uint64_t pages = 0, rows = 0;         ///< of all pages answered, those of queries that failed later included
+  uint64_t query_pages = 0, query_rows = 0, pages_max = 0, rows_max = 0;  ///< of queries that ended with success
 
   void add(const OpTotals& other);
   uint64_t in_flight() const { return sent - acknowledged - failed - timed_out; }
@@ -92,12 +106,24 @@ struct ConvergenceTotals {
   bool ledger_holds() const { return started >= ended() && total.count() == applied + superseded; }
 };
 
+/// The writes that were looked for in queries.
+struct StalenessTotals {
+  uint64_t started = 0, visible = 0, not_visible = 0, unknown = 0;
+  HistogramSnapshot since_acknowledged;  ///< of the visible ones
+
+  void add(const StalenessTotals& other);
+  uint64_t ended() const { return visible + not_visible + unknown; }
+  uint64_t open() const { return started - ended(); }
+  bool ledger_holds() const { return started >= ended() && since_acknowledged.count() == visible; }
+};
+
 struct PhaseTotals {
   std::string name;
   bool record = true;
   Nanos duration{0};              ///< set by the runner; 0 = not run. Rates need it
   std::vector<OpTotals> streams;  ///< indexed like RecorderLayout::streams
   ConvergenceTotals convergence;
+  StalenessTotals staleness;
   HistogramSnapshot schedule_lag;
 };
 
@@ -114,8 +140,10 @@ struct Totals {
   /// Sums over the recorded phases. `phase` narrows to one, recorded or not.
   OpTotals stream(StreamIndex stream, std::optional<PhaseIndex> phase = {}) const;
   OpTotals kind(OpKind kind, std::optional<PhaseIndex> phase = {}) const;
+  OpTotals all_streams(std::optional<PhaseIndex> phase = {}) const;
   /// Over several phases `backlog_max` is the run's.
   ConvergenceTotals convergence(std::optional<PhaseIndex> phase = {}) const;
+  StalenessTotals staleness(std::optional<PhaseIndex> phase = {}) const;
   HistogramSnapshot schedule_lag(std::optional<PhaseIndex> phase = {}) const;
   Nanos duration(std::optional<PhaseIndex> phase = {}) const;
   uint64_t reconnect_count() const;
@@ -137,7 +165,13 @@ class Aggregator {
  private:
   struct StreamState {
     uint64_t asked = 0, sent = 0, acknowledged = 0, failed = 0, timed_out = 0, dropped = 0;
+    uint64_t conflicts = 0, retries = 0, pages = 0, rows = 0, throttled = 0;
     HistogramSnapshot intended, service;
+  };
+  struct StalenessState {
+    uint64_t started = 0;
+    std::array<uint64_t, kStalenessOutcomeCount> ended{};
+    HistogramSnapshot since_acknowledged;
   };
   struct ConvergenceState {
     uint64_t started = 0, duplicate = 0, reordered = 0;
@@ -147,6 +181,7 @@ class Aggregator {
   struct State {
     std::vector<StreamState> streams;
     ConvergenceState convergence;
+    StalenessState staleness;
     std::array<uint64_t, kErrorClassCount> errors{};
     HistogramSnapshot schedule_lag;
     uint64_t reconnects = 0, bytes_in = 0, bytes_out = 0;

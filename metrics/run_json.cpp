@@ -142,6 +142,20 @@ Json write(const OperationRecord& r, bool with_streams) {
               {"service", write(r.service)},
               {"unsuccessfulMax", or_null(r.unsuccessful_max)},
               {"errors", write(r.errors)}};
+  if (r.conflicts + r.retries != 0) {
+    out["conflicts"] = r.conflicts;
+    out["retries"] = r.retries;
+    out["conflictShare"] = or_null(r.conflict_share());
+    out["retriesPerSuccess"] = or_null(r.retries_per_success());
+  }
+  if (r.pages) {
+    out["pages"] = {{"pages", r.pages->pages},
+                    {"rows", r.pages->rows},
+                    {"pagesPerQuery", or_null(r.pages->pages_per_query)},
+                    {"rowsPerQuery", or_null(r.pages->rows_per_query)},
+                    {"pagesMax", r.pages->pages_max},
+                    {"rowsMax", r.pages->rows_max}};
+  }
   if (with_streams) {
     Json streams = Json::object();
     for (const auto& [name, stream] : r.streams) streams[name] = write(stream, false);
@@ -164,6 +178,19 @@ OperationRecord read_operation(const Node& n) {
   r.service = read_latency(n.at("service"));
   r.unsuccessful_max = n.at("unsuccessfulMax").number_or_null();
   r.errors = read_counts(n.at("errors"));
+  if (n.has("conflicts")) {
+    r.conflicts = n.at("conflicts").count();
+    r.retries = n.at("retries").count();
+  }
+  if (n.has("pages")) {
+    const auto pages = n.at("pages");
+    r.pages = PagesRecord{pages.at("pages").count(),
+                          pages.at("rows").count(),
+                          pages.at("pagesPerQuery").number_or_null(),
+                          pages.at("rowsPerQuery").number_or_null(),
+                          pages.at("pagesMax").count(),
+                          pages.at("rowsMax").count()};
+  }
   if (n.has("streams")) {
     n.at("streams").each_member(
         [&](const std::string& name, const Node& stream) { r.streams[name] = read_operation(stream); });
@@ -223,15 +250,72 @@ ConvergenceRecord read_convergence(const Node& n) {
   return r;
 }
 
+Json write(const StalenessRecord& r) {
+  return {{"started", r.started},
+          {"visible", r.visible},
+          {"notVisible", r.not_visible},
+          {"unknown", r.unknown},
+          {"open", r.open},
+          {"resolution", or_null(r.resolution)},
+          {"sinceAcknowledged", write(r.since_acknowledged)}};
+}
+StalenessRecord read_staleness(const Node& n) {
+  StalenessRecord r;
+  r.started = n.at("started").count();
+  r.visible = n.at("visible").count();
+  r.not_visible = n.at("notVisible").count();
+  r.unknown = n.at("unknown").count();
+  r.open = n.at("open").count();
+  r.resolution = n.at("resolution").number_or_null();
+  r.since_acknowledged = read_latency(n.at("sinceAcknowledged"));
+  return r;
+}
+
+Json write(const ThrottlingRecord& r) {
+  Json classes = Json::array();
+  for (const auto& c : r.classes) {
+    classes.push_back({{"name", c.name},
+                       {"limitPerSecond", or_null(c.limit_per_second)},
+                       {"admitted", c.admitted},
+                       {"shaped", c.shaped},
+                       {"refused", c.refused},
+                       {"delayP50", or_null(c.delay_p50)},
+                       {"delayP99", or_null(c.delay_p99)},
+                       {"delayMax", or_null(c.delay_max)},
+                       {"delaySum", c.delay_sum}});
+  }
+  return {{"tier", r.tier},
+          {"units", r.units},
+          {"classes", std::move(classes)},
+          {"quotaUsed", or_null(r.quota_used)},
+          {"quotaLimit", or_null(r.quota_limit)}};
+}
+ThrottlingRecord read_throttling(const Node& n) {
+  ThrottlingRecord r;
+  r.tier = n.at("tier").text();
+  r.units = n.at("units").count();
+  n.at("classes").each_item([&](const Node& from) {
+    r.classes.push_back({from.at("name").text(), from.at("limitPerSecond").number_or_null(),
+                         from.at("admitted").count(), from.at("shaped").count(), from.at("refused").count(),
+                         from.at("delayP50").number_or_null(), from.at("delayP99").number_or_null(),
+                         from.at("delayMax").number_or_null(), from.at("delaySum").number()});
+  });
+  r.quota_used = n.at("quotaUsed").count_or_null();
+  r.quota_limit = n.at("quotaLimit").count_or_null();
+  return r;
+}
+
 Json write(const PhaseRecord& r) {
-  return {{"name", r.name},
-          {"recorded", r.recorded},
-          {"startSeconds", r.start_seconds},
-          {"durationSeconds", r.duration_seconds},
-          {"note", r.note},
-          {"operations", write(r.operations)},
-          {"convergence", write(r.convergence)},
-          {"scheduleLag", write(r.schedule_lag)}};
+  Json out = {{"name", r.name},
+              {"recorded", r.recorded},
+              {"startSeconds", r.start_seconds},
+              {"durationSeconds", r.duration_seconds},
+              {"note", r.note},
+              {"operations", write(r.operations)},
+              {"convergence", write(r.convergence)},
+              {"scheduleLag", write(r.schedule_lag)}};
+  if (r.staleness) out["queryStaleness"] = write(*r.staleness);
+  return out;
 }
 PhaseRecord read_phase(const Node& n) {
   PhaseRecord r;
@@ -242,6 +326,7 @@ PhaseRecord read_phase(const Node& n) {
   r.note = n.at("note").text();
   r.operations = read_operations(n.at("operations"));
   r.convergence = read_convergence(n.at("convergence"));
+  if (n.has("queryStaleness")) r.staleness = read_staleness(n.at("queryStaleness"));
   r.schedule_lag = read_latency(n.at("scheduleLag"));
   return r;
 }
@@ -408,6 +493,16 @@ std::optional<double> OperationRecord::error_share() const {
   return static_cast<double>(failed + timed_out) / static_cast<double>(sent);
 }
 
+std::optional<double> OperationRecord::conflict_share() const {
+  if (sent + retries == 0) return std::nullopt;
+  return static_cast<double>(conflicts) / static_cast<double>(sent + retries);
+}
+
+std::optional<double> OperationRecord::retries_per_success() const {
+  if (acknowledged == 0) return std::nullopt;
+  return static_cast<double>(retries) / static_cast<double>(acknowledged);
+}
+
 Json ci_block(const RunRecord& r) {
   uint64_t acknowledged = 0, failed = 0, dropped = 0;
   for (const auto& [name, op] : r.operations) {
@@ -442,6 +537,30 @@ Json ci_block(const RunRecord& r) {
     ci[name + "P50Seconds"] = or_null(op.intended.p50);
     ci[name + "P99Seconds"] = or_null(op.intended.p99);
     ci[name + "ErrorShare"] = or_null(op.error_share());
+  }
+  if (r.staleness) {
+    ci["queryStalenessP50Seconds"] = or_null(r.staleness->since_acknowledged.p50);
+    ci["queryStalenessP99Seconds"] = or_null(r.staleness->since_acknowledged.p99);
+    ci["queryStalenessMaxSeconds"] = or_null(r.staleness->since_acknowledged.max);
+    ci["queryStalenessNotVisible"] = r.staleness->not_visible;
+  }
+  uint64_t conflicts = 0, retries = 0;
+  for (const auto& [name, op] : r.operations) {
+    conflicts += op.conflicts;
+    retries += op.retries;
+  }
+  if (conflicts + retries != 0) {
+    ci["conflicts"] = conflicts;
+    ci["retries"] = retries;
+  }
+  if (r.throttling) {
+    uint64_t shaped = 0, refused = 0;
+    for (const auto& each : r.throttling->classes) {
+      shaped += each.shaped;
+      refused += each.refused;
+    }
+    ci["throttlingShaped"] = shaped;
+    ci["throttlingRefused"] = refused;
   }
   ci["scheduleLagP99Seconds"] = or_null(r.generator.schedule_lag.p99);
   ci["droppedShare"] = r.generator.dropped_share;
@@ -478,6 +597,7 @@ Json to_json(const RunRecord& r) {
   out["validity"] = {{"valid", r.validity.empty()}, {"findings", std::move(findings)}};
   out["operations"] = write(r.operations);
   out["convergence"] = write(r.convergence);
+  if (r.staleness) out["queryStaleness"] = write(*r.staleness);
   out["devices"] = {{"target", r.devices.target},
                     {"connected", r.devices.connected},
                     {"connectedMax", r.devices.connected_max},
@@ -514,6 +634,7 @@ Json to_json(const RunRecord& r) {
                       {"busyShares", r.generator.busy_shares},
                       {"droppedShare", r.generator.dropped_share}};
   if (r.hub) out["hub"] = write(*r.hub);
+  if (r.throttling) out["throttling"] = write(*r.throttling);
   if (r.canary) out["canary"] = write(*r.canary);
   out["workers"] = Json::array();
   for (const auto& worker : r.workers) {
@@ -553,6 +674,7 @@ Result<RunRecord> run_record_from_json(const Json& json) {
     n.at("phases").each_item([&](const Node& phase) { r.phases.push_back(read_phase(phase)); });
     r.operations = read_operations(n.at("operations"));
     r.convergence = read_convergence(n.at("convergence"));
+    if (n.has("queryStaleness")) r.staleness = read_staleness(n.at("queryStaleness"));
     const auto devices = n.at("devices");
     r.devices.target = devices.at("target").count();
     r.devices.connected = devices.at("connected").count();
@@ -588,6 +710,7 @@ Result<RunRecord> run_record_from_json(const Json& json) {
     generator.at("busyShares").each_item([&](const Node& share) { r.generator.busy_shares.push_back(share.number()); });
     r.generator.dropped_share = generator.at("droppedShare").number();
     if (n.has("hub")) r.hub = read_hub(n.at("hub"));
+    if (n.has("throttling")) r.throttling = read_throttling(n.at("throttling"));
     if (n.has("canary")) r.canary = read_canary(n.at("canary"));
     n.at("workers").each_item([&](const Node& worker) {
       r.workers.push_back({worker.at("name").text(), worker.at("devices").count(), worker.at("cpuSeconds").number(),
@@ -611,42 +734,58 @@ Json to_json(const IntervalSnapshot& s) {
                             {"targetPerSecond", or_null(stream.target_rate)},
                             {"intended", write(stream.intended)},
                             {"service", write(stream.service)}};
+    // Only what there was: a long run has many lines.
+    auto& out = streams[stream.name];
+    if (stream.conflicts != 0) out["conflicts"] = stream.conflicts;
+    if (stream.retries != 0) out["retries"] = stream.retries;
+    if (stream.pages != 0) {
+      out["pages"] = stream.pages;
+      out["rows"] = stream.rows;
+    }
+    if (stream.throttled != 0) out["throttled"] = stream.throttled;
   }
   const auto& c = s.convergence;
   Json errors = Json::object();
   for (size_t i = 0; i < kErrorClassCount; ++i) {
     if (s.errors[i] != 0) errors[std::string(to_string(static_cast<ErrorClass>(i)))] = s.errors[i];
   }
-  return {{"t", s.at_seconds},
-          {"seconds", s.seconds},
-          {"phase", s.phase},
-          {"streams", std::move(streams)},
-          {"convergence",
-           {{"started", c.started},
-            {"applied", c.applied},
-            {"superseded", c.superseded},
-            {"lost", c.lost},
-            {"unconverged", c.unconverged},
-            {"failed", c.failed},
-            {"applyFailed", c.apply_failed},
-            {"duplicate", c.duplicate},
-            {"reordered", c.reordered},
-            {"backlog", c.backlog},
-            {"total", write(c.total)},
-            {"system", write(c.system)}}},
-          {"devices",
-           {{"offline", s.devices.offline},
-            {"connecting", s.devices.connecting},
-            {"online", s.devices.online},
-            {"waiting", s.devices.waiting}}},
-          {"reconnects", s.reconnects},
-          {"errors", std::move(errors)},
-          {"scheduleLag", write(s.schedule_lag)},
-          {"busyShares", s.busy_shares},
-          {"bytesIn", s.bytes_in},
-          {"bytesOut", s.bytes_out},
-          {"cpuShare", or_null(s.cpu_share)},
-          {"residentBytes", or_null(s.resident_bytes)}};
+  Json out = {{"t", s.at_seconds},
+              {"seconds", s.seconds},
+              {"phase", s.phase},
+              {"streams", std::move(streams)},
+              {"convergence",
+               {{"started", c.started},
+                {"applied", c.applied},
+                {"superseded", c.superseded},
+                {"lost", c.lost},
+                {"unconverged", c.unconverged},
+                {"failed", c.failed},
+                {"applyFailed", c.apply_failed},
+                {"duplicate", c.duplicate},
+                {"reordered", c.reordered},
+                {"backlog", c.backlog},
+                {"total", write(c.total)},
+                {"system", write(c.system)}}},
+              {"devices",
+               {{"offline", s.devices.offline},
+                {"connecting", s.devices.connecting},
+                {"online", s.devices.online},
+                {"waiting", s.devices.waiting}}},
+              {"reconnects", s.reconnects},
+              {"errors", std::move(errors)},
+              {"scheduleLag", write(s.schedule_lag)},
+              {"busyShares", s.busy_shares},
+              {"bytesIn", s.bytes_in},
+              {"bytesOut", s.bytes_out},
+              {"cpuShare", or_null(s.cpu_share)},
+              {"residentBytes", or_null(s.resident_bytes)}};
+  const auto& stale = s.staleness;
+  if (stale != IntervalSnapshot::Staleness{}) {
+    out["queryStaleness"] = {
+        {"started", stale.started}, {"visible", stale.visible}, {"notVisible", stale.not_visible},
+        {"unknown", stale.unknown}, {"open", stale.open},       {"sinceAcknowledged", write(stale.since_acknowledged)}};
+  }
+  return out;
 }
 
 Result<IntervalSnapshot> interval_from_json(const Json& json) {
@@ -669,6 +808,12 @@ Result<IntervalSnapshot> interval_from_json(const Json& json) {
       to.target_rate = from.at("targetPerSecond").number_or_null();
       to.intended = read_interval_latency(from.at("intended"));
       to.service = read_interval_latency(from.at("service"));
+      const auto optional = [&](std::string_view key) { return from.has(key) ? from.at(key).count() : 0; };
+      to.conflicts = optional("conflicts");
+      to.retries = optional("retries");
+      to.pages = optional("pages");
+      to.rows = optional("rows");
+      to.throttled = optional("throttled");
     });
     const auto from = n.at("convergence");
     auto& c = s.convergence;
@@ -684,6 +829,12 @@ Result<IntervalSnapshot> interval_from_json(const Json& json) {
     c.backlog = from.at("backlog").count();
     c.total = read_interval_latency(from.at("total"));
     c.system = read_interval_latency(from.at("system"));
+    if (n.has("queryStaleness")) {
+      const auto stale = n.at("queryStaleness");
+      s.staleness = {stale.at("started").count(),    stale.at("visible").count(),
+                     stale.at("notVisible").count(), stale.at("unknown").count(),
+                     stale.at("open").count(),       read_interval_latency(stale.at("sinceAcknowledged"))};
+    }
     const auto devices = n.at("devices");
     s.devices.offline = static_cast<uint32_t>(devices.at("offline").count());
     s.devices.connecting = static_cast<uint32_t>(devices.at("connecting").count());

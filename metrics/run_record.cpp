@@ -28,6 +28,20 @@ OperationRecord record_of(const OpTotals& op, Nanos duration) {
   r.intended = summarise(op.intended);
   r.service = summarise(op.service);
   if (op.failed + op.timed_out != 0) r.unsuccessful_max = seconds(op.unsuccessful_max);
+  r.conflicts = op.conflicts;
+  r.retries = op.retries;
+  if (op.pages != 0) {
+    auto& pages = r.pages.emplace();
+    pages.pages = op.pages;
+    pages.rows = op.rows;
+    if (op.acknowledged != 0 && op.query_pages != 0) {
+      const auto queries = static_cast<double>(op.acknowledged);
+      pages.pages_per_query = static_cast<double>(op.query_pages) / queries;
+      pages.rows_per_query = static_cast<double>(op.query_rows) / queries;
+    }
+    pages.pages_max = op.pages_max;
+    pages.rows_max = op.rows_max;
+  }
   for (size_t i = 0; i < kErrorClassCount; ++i) {
     if (op.errors[i].count != 0) r.errors[std::string(to_string(static_cast<ErrorClass>(i)))] = op.errors[i].count;
   }
@@ -53,6 +67,19 @@ ConvergenceRecord record_of(const ConvergenceTotals& c) {
   r.delivery = summarise(c.delivery);
   r.apply = summarise(c.apply);
   r.acknowledge = summarise(c.acknowledge);
+  return r;
+}
+
+std::optional<StalenessRecord> record_of(const StalenessTotals& s, std::optional<Nanos> resolution) {
+  if (s.started == 0) return std::nullopt;
+  StalenessRecord r;
+  r.started = s.started;
+  r.visible = s.visible;
+  r.not_visible = s.not_visible;
+  r.unknown = s.unknown;
+  r.open = s.open();
+  if (resolution) r.resolution = seconds(*resolution);
+  r.since_acknowledged = summarise(s.since_acknowledged);
   return r;
 }
 
@@ -99,10 +126,15 @@ SloRecord to_record(const SloResult& result) {
   switch (result.spec.statistic) {
     case SloStatistic::errors:
     case SloStatistic::dropped:
+    case SloStatistic::conflicts:
+    case SloStatistic::throttled:
       r.unit = "share";
       break;
     case SloStatistic::rate:
       r.unit = "perSecond";
+      break;
+    case SloStatistic::retries:
+      r.unit = "perSuccess";
       break;
     case SloStatistic::count:
       r.unit = "count";
@@ -140,10 +172,12 @@ void fill_measurements(RunRecord& record, Totals& totals, const std::vector<Phas
     if (to.recorded) record.run.recorded_seconds += to.duration_seconds;
     to.operations = operations_of(totals, p);
     to.convergence = record_of(from.convergence);
+    to.staleness = record_of(from.staleness, totals.layout.staleness_resolution);
     to.schedule_lag = summarise(from.schedule_lag);
   }
   record.operations = operations_of(totals, std::nullopt);
   record.convergence = record_of(totals.convergence());
+  record.staleness = record_of(totals.staleness(), totals.layout.staleness_resolution);
 
   const auto all = totals.everything();
   record.ledger = {totals.ledger_holds(), all.asked,   all.sent,        all.acknowledged, all.failed,
@@ -203,6 +237,7 @@ RunHistograms collect_histograms(const Totals& totals, const std::vector<PhaseTi
       add(out.operations, name + ".intended", phase.streams[s].intended);
       add(out.operations, name + ".service", phase.streams[s].service);
     }
+    add(out.operations, "queryStaleness", phase.staleness.since_acknowledged);
     add(out.convergence, "convergence.total", phase.convergence.total);
     add(out.convergence, "convergence.system", phase.convergence.system);
     add(out.convergence, "convergence.patch", phase.convergence.patch);

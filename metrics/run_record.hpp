@@ -7,7 +7,8 @@
 //   series.ndjson   one IntervalSnapshot a line, usually one a second
 //   events.ndjson   one RunEvent a line
 //   operations.hlog, convergence.hlog, generator.hlog   full distributions, HdrHistogram log 1.3, one line per recorded
-//                   phase and series; tags `<stream>.intended`, `<stream>.service`, `convergence.<leg>`, `scheduleLag`
+//                   phase and series; tags `<stream>.intended`, `<stream>.service`, `convergence.<leg>`,
+//                   `queryStaleness`, `scheduleLag`
 //   resolved.yaml   the scenario as it ran, defaults included
 //   env.json        the machine and the build
 //   manifest.json   sha256 and size of each file above, written last
@@ -51,6 +52,14 @@ struct LatencyRecord {
 };
 LatencyRecord summarise(const HistogramSnapshot& histogram);
 
+/// What queries brought. JSON `operations.query.pages`.
+struct PagesRecord {
+  uint64_t pages = 0, rows = 0;  ///< of all pages answered, those of queries that failed later included
+  std::optional<double> pages_per_query, rows_per_query;  ///< means over queries that ended with success
+  uint64_t pages_max = 0, rows_max = 0;                   ///< of one query that ended with success
+  friend bool operator==(const PagesRecord&, const PagesRecord&) = default;
+};
+
 /// JSON `operations.<kind>`, `operations.<kind>.streams.<stream>`.
 struct OperationRecord {
   uint64_t asked = 0, sent = 0, acknowledged = 0, failed = 0, timed_out = 0, dropped = 0;
@@ -58,10 +67,17 @@ struct OperationRecord {
   double rate_per_second = 0;  ///< acknowledged over the time of the phases it covers
   LatencyRecord intended, service;
   std::optional<double> unsuccessful_max;          ///< longest time to a failure or timeout, seconds
+  uint64_t conflicts = 0, retries = 0;             ///< answers 412, and changes sent once more because of them
+  std::optional<PagesRecord> pages;                ///< present if pages of query results were answered
   std::map<std::string, uint64_t> errors;          ///< error class -> count, without zeros
   std::map<std::string, OperationRecord> streams;  ///< one level deep: present for kinds, empty for streams
   /// (failed + timedOut) / sent; absent if nothing was sent.
   std::optional<double> error_share() const;
+  /// conflicts / (sent + retries): the share of all changes sent that met a twin changed meanwhile; absent if none was
+  /// sent.
+  std::optional<double> conflict_share() const;
+  /// retries / acknowledged; absent if nothing was acknowledged.
+  std::optional<double> retries_per_success() const;
   friend bool operator==(const OperationRecord&, const OperationRecord&) = default;
 };
 
@@ -73,6 +89,14 @@ struct ConvergenceRecord {
   friend bool operator==(const ConvergenceRecord&, const ConvergenceRecord&) = default;
 };
 
+/// How long after their acknowledgement writes showed in queries. JSON `queryStaleness`.
+struct StalenessRecord {
+  uint64_t started = 0, visible = 0, not_visible = 0, unknown = 0, open = 0;
+  std::optional<double> resolution;  ///< seconds between two looks: the figures are exact to this
+  LatencyRecord since_acknowledged;  ///< of the visible ones
+  friend bool operator==(const StalenessRecord&, const StalenessRecord&) = default;
+};
+
 struct PhaseRecord {
   std::string name;
   bool recorded = true;
@@ -81,6 +105,7 @@ struct PhaseRecord {
   std::string note;                                   ///< why it ended if not by its plan, e.g. `timed out after 60 s`
   std::map<std::string, OperationRecord> operations;  ///< by kind, streams inside
   ConvergenceRecord convergence;
+  std::optional<StalenessRecord> staleness;  ///< absent if no write was looked for
   LatencyRecord schedule_lag;
   friend bool operator==(const PhaseRecord&, const PhaseRecord&) = default;
 };
@@ -196,6 +221,7 @@ struct RunRecord {
   std::vector<PhaseRecord> phases;
   std::map<std::string, OperationRecord> operations;  ///< by kind, recorded phases; only kinds the scenario has
   ConvergenceRecord convergence;                      ///< recorded phases
+  std::optional<StalenessRecord> staleness;           ///< recorded phases; absent if no write was looked for
   DevicesRecord devices;
   LedgerRecord ledger;
   std::vector<ErrorRecord> errors;  ///< all phases, most frequent first
@@ -223,7 +249,7 @@ struct PhaseTiming {
   std::string note;
 };
 
-/// Fills `phases`, `operations`, `convergence`, `ledger`, `errors`, the counted parts of `devices`
+/// Fills `phases`, `operations`, `convergence`, `staleness`, `ledger`, `errors`, the counted parts of `devices`
 /// and the measured parts of `generator` (schedule lag, dropped share, bytes) from final totals. Sets the totals' phase
 /// durations from `timings` (one per phase of the layout; shorter = not run). `start` turns error stamps into seconds
 /// of the run.

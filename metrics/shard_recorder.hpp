@@ -146,6 +146,8 @@ class alignas(64) ShardRecorder {
   /// A query ended with success; the totals of its pages, each counted by `page` already.
   void query_ended(StreamIndex stream, PhaseIndex phase, uint64_t pages, uint64_t rows) {
     auto& c = cell(stream, phase);
+    c.query_pages.add(pages);
+    c.query_rows.add(rows);
     if (pages > c.pages_max.get()) c.pages_max.set(pages);
     if (rows > c.rows_max.get()) c.rows_max.set(rows);
   }
@@ -205,7 +207,8 @@ class alignas(64) ShardRecorder {
   };
   struct alignas(64) Cell {
     Counter asked, sent, acknowledged, failed, timed_out, dropped, unsuccessful_max_ns;
-    Counter conflicts, retries, pages, rows, pages_max, rows_max;
+    Counter conflicts, retries, pages, rows;
+    Counter query_pages, query_rows, pages_max, rows_max;  ///< of queries that ended with success
     std::array<ErrorCell, kErrorClassCount> errors;
     LatencyHistogram intended, service;
   };

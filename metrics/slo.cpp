@@ -19,18 +19,25 @@ struct StatisticName {
   std::string_view name;
 };
 constexpr std::array kStatistics{
-    StatisticName{SloStatistic::p50, "p50"},     StatisticName{SloStatistic::p90, "p90"},
-    StatisticName{SloStatistic::p95, "p95"},     StatisticName{SloStatistic::p99, "p99"},
-    StatisticName{SloStatistic::p999, "p999"},   StatisticName{SloStatistic::mean, "mean"},
-    StatisticName{SloStatistic::max, "max"},     StatisticName{SloStatistic::errors, "errors"},
-    StatisticName{SloStatistic::rate, "rate"},   StatisticName{SloStatistic::dropped, "dropped"},
-    StatisticName{SloStatistic::count, "count"},
+    StatisticName{SloStatistic::p50, "p50"},         StatisticName{SloStatistic::p90, "p90"},
+    StatisticName{SloStatistic::p95, "p95"},         StatisticName{SloStatistic::p99, "p99"},
+    StatisticName{SloStatistic::p999, "p999"},       StatisticName{SloStatistic::mean, "mean"},
+    StatisticName{SloStatistic::max, "max"},         StatisticName{SloStatistic::errors, "errors"},
+    StatisticName{SloStatistic::rate, "rate"},       StatisticName{SloStatistic::dropped, "dropped"},
+    StatisticName{SloStatistic::count, "count"},     StatisticName{SloStatistic::conflicts, "conflicts"},
+    StatisticName{SloStatistic::retries, "retries"}, StatisticName{SloStatistic::throttled, "throttled"},
 };
-constexpr std::string_view kStatisticList = "p50, p90, p95, p99, p999, mean, max, errors, rate, dropped or count";
+constexpr std::string_view kStatisticList =
+    "p50, p90, p95, p99, p999, mean, max, errors, rate, dropped, count, conflicts, retries or throttled";
 constexpr std::string_view kExample = "\"convergence p99 < 500ms during steady\"";
 
 bool is_latency(SloStatistic s) {
   return s == SloStatistic::mean || s == SloStatistic::max || quantile_of(s).has_value();
+}
+
+/// What goes on between the sending of an operation and its end.
+bool is_about_answers(SloStatistic s) {
+  return s == SloStatistic::conflicts || s == SloStatistic::retries || s == SloStatistic::throttled;
 }
 
 bool is_name(std::string_view text) {
@@ -122,7 +129,9 @@ Result<double> parse_threshold(const SloSpec& spec, std::string_view value) {
   }
   switch (spec.statistic) {
     case SloStatistic::errors:
-    case SloStatistic::dropped: {
+    case SloStatistic::dropped:
+    case SloStatistic::conflicts:
+    case SloStatistic::throttled: {
       if (plain_number(value) && value != "0") {
         return error(fmt::format("\"{}\" has no unit; {} is a share (try \"{}%\")", value, name, value));
       }
@@ -132,6 +141,13 @@ Result<double> parse_threshold(const SloSpec& spec, std::string_view value) {
         return error(fmt::format("\"{}\" is not a share; {} needs one from 0% to 100%, such as 0.1%", value, name));
       }
       return *share;
+    }
+    case SloStatistic::retries: {
+      const auto number = plain_number(value);
+      if (!number || *number < 0) {
+        return error(fmt::format("\"{}\" is not a number; retries are counted per success (try 0.5)", value));
+      }
+      return *number;
     }
     case SloStatistic::rate: {
       if (plain_number(value)) {
@@ -161,8 +177,12 @@ std::string metric_name(const SloSpec& spec) {
       return "convergence";
     case SloMetric::convergence_system:
       return "convergenceSystem";
+    case SloMetric::query_staleness:
+      return "queryStaleness";
     case SloMetric::schedule_lag:
       return "scheduleLag";
+    case SloMetric::all_streams:
+      return "operations";
   }
   return {};
 }
@@ -194,6 +214,7 @@ struct Measured {
   uint64_t asked = 0;
   uint64_t dropped = 0;
   uint64_t succeeded = 0;
+  uint64_t conflicts = 0, retries = 0, throttled = 0;
 };
 
 Measured measured_of(const SloSpec& spec, const Totals& totals, std::optional<PhaseIndex> phase, StreamIndex stream) {
@@ -204,6 +225,9 @@ Measured measured_of(const SloSpec& spec, const Totals& totals, std::optional<Ph
     m.asked = op.asked;
     m.dropped = op.dropped;
     m.succeeded = op.acknowledged;
+    m.conflicts = op.conflicts;
+    m.retries = op.retries;
+    m.throttled = op.errors[static_cast<size_t>(ErrorClass::throttled)].count;
     m.latency = std::move(spec.service ? op.service : op.intended);
   };
   switch (spec.metric) {
@@ -220,6 +244,17 @@ Measured measured_of(const SloSpec& spec, const Totals& totals, std::optional<Ph
       m.unsuccessful = c.lost + c.unconverged + c.failed;
       m.succeeded = c.applied;
       m.latency = std::move(spec.metric == SloMetric::convergence ? c.total : c.system);
+      break;
+    }
+    case SloMetric::all_streams:
+      from_operations(totals.all_streams(phase));
+      break;
+    case SloMetric::query_staleness: {
+      auto s = totals.staleness(phase);
+      m.attempted = s.visible + s.not_visible;
+      m.unsuccessful = s.not_visible;
+      m.succeeded = s.visible;
+      m.latency = std::move(s.since_acknowledged);
       break;
     }
     case SloMetric::schedule_lag:
@@ -296,14 +331,16 @@ Result<SloSpec> parse_slo(std::string_view whole) {
   const auto metric = next();
   if (!is_name(metric)) {
     return error(
-        fmt::format("\"{}\" is not a metric; begin with an operation, a stream, convergence, convergenceSystem or "
-                    "scheduleLag (try {})",
+        fmt::format("\"{}\" is not a metric; begin with an operation, a stream, convergence, convergenceSystem, "
+                    "queryStaleness or scheduleLag (try {})",
                     metric, kExample));
   }
   if (metric == "convergence") {
     spec.metric = SloMetric::convergence;
   } else if (metric == "convergenceSystem") {
     spec.metric = SloMetric::convergence_system;
+  } else if (metric == "queryStaleness") {
+    spec.metric = SloMetric::query_staleness;
   } else if (metric == "scheduleLag") {
     spec.metric = SloMetric::schedule_lag;
   } else if (const auto kind = parse_op_kind(metric)) {
@@ -311,6 +348,18 @@ Result<SloSpec> parse_slo(std::string_view whole) {
   } else {
     spec.metric = SloMetric::stream;
     spec.stream = std::string(metric);
+  }
+
+  // `conflicts < 5%`: of all streams.
+  if (spec.metric == SloMetric::stream && at < tokens.size() && !is_name(tokens[at])) {
+    const auto short_form = std::find_if(kStatistics.begin(), kStatistics.end(), [&](const StatisticName& entry) {
+      return entry.name == metric && is_about_answers(entry.statistic);
+    });
+    if (short_form != kStatistics.end()) {
+      spec.metric = SloMetric::all_streams;
+      spec.stream.clear();
+      --at;  // the word is the statistic
+    }
   }
 
   auto statistic = next();
@@ -338,6 +387,17 @@ Result<SloSpec> parse_slo(std::string_view whole) {
   }
   if (spec.metric == SloMetric::convergence_system && !is_latency(spec.statistic)) {
     return error(fmt::format("convergenceSystem is a latency; use \"convergence {}\" instead", statistic));
+  }
+  if (spec.metric == SloMetric::query_staleness &&
+      (spec.statistic == SloStatistic::dropped || spec.statistic == SloStatistic::rate)) {
+    return error(
+        fmt::format("queryStaleness has no {} (try queryStaleness p99 < 5s, or queryStaleness errors < 1% for "
+                    "writes that no query showed in time)",
+                    statistic));
+  }
+  if (is_about_answers(spec.statistic) && spec.metric != SloMetric::all_streams && !operation) {
+    return error(fmt::format("{} belong to an operation or a stream, not to {} (try patchTags {} < {})", statistic,
+                             metric, statistic, spec.statistic == SloStatistic::retries ? "0.5" : "5%"));
   }
   if (spec.metric == SloMetric::convergence && spec.statistic == SloStatistic::dropped) {
     return error("an update is never dropped, its patch is (try patchDesired dropped < 1%)");
@@ -380,7 +440,7 @@ Result<SloSpec> parse_slo(std::string_view whole) {
 
 Result<void> check_slo(const SloSpec& spec, const RecorderLayout& layout) {
   if (spec.metric == SloMetric::stream && !layout.find_stream(spec.stream)) {
-    std::vector<std::string_view> names{"convergence", "convergenceSystem", "scheduleLag"};
+    std::vector<std::string_view> names{"convergence", "convergenceSystem", "queryStaleness", "scheduleLag"};
     for (size_t i = 0; i < kOpKindCount; ++i) names.push_back(to_string(static_cast<OpKind>(i)));
     for (const auto& stream : layout.streams) names.push_back(stream.name);
     return make_error(ErrorCode::not_found,
@@ -405,6 +465,15 @@ std::string describe(const SloSpec& spec) {
       break;
     case SloStatistic::dropped:
       subject = fmt::format("share of {} the generator dropped", metric);
+      break;
+    case SloStatistic::conflicts:
+      subject = fmt::format("share of changes by {} answered 412", metric);
+      break;
+    case SloStatistic::retries:
+      subject = fmt::format("retries per successful {}", metric);
+      break;
+    case SloStatistic::throttled:
+      subject = fmt::format("share of {} ended by an answer 429", metric);
       break;
     case SloStatistic::rate:
       subject = fmt::format("rate of successful {}", metric);
@@ -439,7 +508,11 @@ std::string format_slo_value(SloStatistic statistic, double value) {
   switch (statistic) {
     case SloStatistic::errors:
     case SloStatistic::dropped:
+    case SloStatistic::conflicts:
+    case SloStatistic::throttled:
       return percent(value);
+    case SloStatistic::retries:
+      return fmt::format("{:.3g}", value);
     case SloStatistic::rate:
       return format_rate(Rate{value});
     default:
@@ -467,6 +540,9 @@ SloResult judge(const SloSpec& spec, const Totals& totals) {
     if (!found) return undecided(fmt::format("there is no stream \"{}\"", spec.stream));
     stream = *found;
   }
+  if (spec.metric == SloMetric::query_staleness && totals.staleness(phase).started == 0) {
+    return undecided("no write was looked for in queries (give a back end that writes \"staleness\")");
+  }
   const auto m = measured_of(spec, totals, phase, stream);
   const auto name = metric_name(spec);
 
@@ -475,6 +551,21 @@ SloResult judge(const SloSpec& spec, const Totals& totals) {
       result.samples = m.attempted;
       if (m.attempted == 0) return undecided(fmt::format("no {} was sent", name));
       result.actual = static_cast<double>(m.unsuccessful) / static_cast<double>(m.attempted);
+      break;
+    case SloStatistic::conflicts:
+      result.samples = m.attempted + m.retries;
+      if (result.samples == 0) return undecided(fmt::format("no {} was sent", name));
+      result.actual = static_cast<double>(m.conflicts) / static_cast<double>(result.samples);
+      break;
+    case SloStatistic::throttled:
+      result.samples = m.attempted;
+      if (m.attempted == 0) return undecided(fmt::format("no {} was sent", name));
+      result.actual = static_cast<double>(m.throttled) / static_cast<double>(m.attempted);
+      break;
+    case SloStatistic::retries:
+      result.samples = m.succeeded;
+      if (m.succeeded == 0) return undecided(fmt::format("no {} succeeded", name));
+      result.actual = static_cast<double>(m.retries) / static_cast<double>(m.succeeded);
       break;
     case SloStatistic::dropped:
       result.samples = m.asked;

@@ -1,26 +1,31 @@
 // Service level objectives: one line of text, one question, one answer.
 //
 //   slo        = metric [ "service" ] statistic comparison value [ "during" phase ]
-//   metric     = operation | stream | "convergence" | "convergenceSystem" | "scheduleLag"
+//              | ( "conflicts" | "retries" | "throttled" ) comparison value [ "during" phase ]   ; of all streams
+//   metric     = operation | stream | "convergence" | "convergenceSystem" | "queryStaleness" | "scheduleLag"
 //   operation  = "connect" | "getTwin" | "report" | "reportedUpdate" | "telemetry" | "patchDesired" | "patchTags"
 //              | "replaceTwin" | "query" | "backendGetTwin"
 //   stream     = name                            ; a back end, or <fleet>.<operation>
 //   statistic  = "p50" | "p90" | "p95" | "p99" | "p999" | "mean" | "max"
-//              | "errors" | "rate" | "dropped" | "count"
+//              | "errors" | "rate" | "dropped" | "count" | "conflicts" | "retries" | "throttled"
 //   comparison = "<" | "<=" | ">" | ">="
 //   value      = duration                        ; latency statistics: 250us, 500ms, 2s
-//              | share                           ; errors, dropped: 0.1%
+//              | share                           ; errors, dropped, conflicts, throttled: 0.1%
 //              | rate                            ; rate: 50/s
 //              | integer                         ; count
+//              | number                          ; retries: 0.5
 //   phase      = name
 //   name       = ( letter | digit | "_" | "-" | "." )+
 //
 // Words are separated by blanks; blanks around the comparison are optional. Latency is measured from the intended start
 // unless `service` follows the metric. Without `during`, all phases with `record: true` are judged together.
 //
-// Definitions. errors = (failed + timed out) / sent; for convergence (lost + unconverged + failed) / started.
+// Definitions. errors = (failed + timed out) / sent; for convergence (lost + unconverged + failed) / started; for
+// queryStaleness not visible in time / (visible + not visible).
 // dropped = dropped / asked. rate = acknowledged per second of the judged phases; for convergence applied per second.
-// count = acknowledged; for convergence applied. A latency percentile needs 10 samples beyond it, else it's undecided.
+// count = acknowledged; for convergence applied; for queryStaleness visible. conflicts = answers 412 / (sent +
+// retries). retries = repeated changes / acknowledged. throttled = answers 429 that ended an operation / sent. A
+// latency percentile needs 10 samples beyond it, else it's undecided.
 #pragma once
 
 #include <cstdint>
@@ -36,8 +41,31 @@ namespace twinstorm::metrics {
 struct RecorderLayout;
 struct Totals;
 
-enum class SloMetric : uint8_t { operation, stream, convergence, convergence_system, schedule_lag };
-enum class SloStatistic : uint8_t { p50, p90, p95, p99, p999, mean, max, errors, rate, dropped, count };
+enum class SloMetric : uint8_t {
+  operation,
+  stream,
+  all_streams,  ///< conflicts, retries and throttled only
+  convergence,
+  convergence_system,
+  query_staleness,
+  schedule_lag
+};
+enum class SloStatistic : uint8_t {
+  p50,
+  p90,
+  p95,
+  p99,
+  p999,
+  mean,
+  max,
+  errors,
+  rate,
+  dropped,
+  count,
+  conflicts,
+  retries,
+  throttled
+};
 enum class SloComparison : uint8_t { less, less_equal, greater, greater_equal };
 
 struct SloSpec {
@@ -48,7 +76,7 @@ struct SloSpec {
   bool service = false;             ///< latency from when it was sent, not from when it was due
   SloStatistic statistic = SloStatistic::p99;
   SloComparison comparison = SloComparison::less;
-  double threshold = 0;  ///< seconds, share (0.001 = 0.1 %), per second, or a count, by statistic
+  double threshold = 0;  ///< seconds, share (0.001 = 0.1 %), per second, per success, or a count, by statistic
   std::string phase;     ///< empty = all recorded phases
 
   friend bool operator==(const SloSpec&, const SloSpec&) = default;
