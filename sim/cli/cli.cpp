@@ -235,6 +235,23 @@ int run_cli(Environment& environment) {
       ->envname("TWINSTORM_METRICS_LISTEN");
   hub_app->add_option("--import", hub.import_file, "Load twins, modules and deviceJobs from a JSON file")
       ->envname("TWINSTORM_IMPORT");
+  hub_app
+      ->add_option("--configuration-interval", hub.configuration_interval,
+                   "Time between two evaluations of configurations (automatic device management), e.g. 30s")
+      ->capture_default_str()
+      ->envname("TWINSTORM_CONFIGURATION_INTERVAL");
+  hub_app
+      ->add_option(
+          "--query-page-default", hub.query_page_default,
+          "Rows of a query page when the client asks for no number; default: 1000, or the maximum if that is less")
+      ->envname("TWINSTORM_QUERY_PAGE_DEFAULT")
+      ->check(CLI::Range(1, 10'000));
+  hub_app
+      ->add_option("--query-page-max", hub.query_page_max,
+                   "Most rows of a query page, 1 to 10000; 100 is what the live service documents")
+      ->capture_default_str()
+      ->envname("TWINSTORM_QUERY_PAGE_MAX")
+      ->check(CLI::Range(1, 10'000));
   hub_app->add_option("--ready-file", hub.ready_file, "Write ports and connection strings here once everything listens")
       ->envname("TWINSTORM_READY_FILE");
   hub_app->add_option("--threads", hub.threads, "Shards; default: half of the cores")

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include "sim/base/log.hpp"
+#include "sim/base/units.hpp"
 #include "sim/hub/dev_certificates.hpp"
 #include "sim/hub/frontends/http/http_connection.hpp"
 #include "sim/hub/frontends/mqtt/mqtt_connection.hpp"
@@ -66,10 +67,19 @@ Result<void> check(const HubConfig& config) {
     return make_error(ErrorCode::invalid_argument,
                       fmt::format("{} hub threads are more than {}", config.threads, kThreadsMax));
   }
+  if (config.query_page_max < 1 || config.query_page_max > query::kMaxPageSize) {
+    return make_error(ErrorCode::invalid_argument, fmt::format("the maximum query page size, {}, must be 1 to {}",
+                                                               config.query_page_max, query::kMaxPageSize));
+  }
   if (config.query_page_default < 1 || config.query_page_default > config.query_page_max) {
     return make_error(ErrorCode::invalid_argument,
                       fmt::format("the default query page size, {}, must be 1 to the maximum, {}",
                                   config.query_page_default, config.query_page_max));
+  }
+  if (config.configuration_interval <= Nanos::zero()) {
+    return make_error(ErrorCode::invalid_argument,
+                      fmt::format("the time between two evaluations of configurations, {}, must be more than 0s",
+                                  exact_duration(config.configuration_interval)));
   }
   if (config.tier) {
     if (auto valid = check_units(*config.tier, config.units); !valid) return valid.error();

@@ -49,9 +49,12 @@ struct HubCommand {
   bool issue_dev_token = false;    ///< print a bearer token instead of serving
   std::vector<std::string> roles;  ///< of that token; empty = IoT Hub Data Contributor
   std::string token_valid = "1h";
+  std::string configuration_interval = "5m";
   std::string metrics_listen;
   std::string import_file;
   std::string ready_file;
+  uint32_t query_page_default = 0;  ///< 0 = 1,000, or the maximum where that is less
+  uint32_t query_page_max = 10'000;
   unsigned threads = 0;
   bool quiet = false;
 };

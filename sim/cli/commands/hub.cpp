@@ -124,6 +124,15 @@ int hub_command(const HubCommand& command, Environment& environment) {
   config.metrics_listen = command.metrics_listen;
   config.import_file = command.import_file;
   config.threads = command.threads;
+  config.query_page_max = command.query_page_max;
+  config.query_page_default = command.query_page_default != 0
+                                  ? command.query_page_default
+                                  : std::min(config.query_page_default, command.query_page_max);
+  const auto interval = parse_duration(command.configuration_interval);
+  if (!interval) {
+    return fail(environment, exit_code::kUsage, "--configuration-interval: " + interval.error().message);
+  }
+  config.configuration_interval = *interval;
   auto hub = hub::Hub::start(std::move(config));
   if (!hub) {
     const bool usage = hub.error().code == ErrorCode::invalid_argument;

@@ -6,8 +6,8 @@
 
 #include <fmt/format.h>
 
-#include "sim/hub/frontends/http/job_api.hpp"
 #include "sim/hub/frontends/http/configuration_api.hpp"
+#include "sim/hub/frontends/http/job_api.hpp"
 #include "sim/hub/query/page.hpp"
 #include "sim/hub/query/query.hpp"
 #include "sim/hub/text.hpp"
