@@ -14,6 +14,7 @@
 #include "sim/hub/frontends/mqtt/mqtt_connection.hpp"
 #include "sim/hub/listener.hpp"
 #include "sim/hub/metrics_endpoint.hpp"
+#include "sim/hub/query/page.hpp"
 #include "sim/hub/shard.hpp"
 #include "sim/hub/store/import_file.hpp"
 #include "sim/protocol/connection_string.hpp"

@@ -71,7 +71,7 @@ struct HubConfig {
   Nanos configuration_interval = std::chrono::minutes{5};
 
   uint32_t query_page_default = 1000;       ///< page size when `x-ms-max-item-count` is absent
-  uint32_t query_page_max = 10000;          ///< larger requests are clamped to this
+  uint32_t query_page_max = 10000;          ///< larger requests are clamped to this; at most query::kMaxPageSize
   size_t max_message_bytes = 256 * 1024;    ///< an MQTT packet body beyond this closes the connection
   size_t max_body_bytes = 4 * 1024 * 1024;  ///< an HTTP body beyond this is answered 413
   size_t max_pending_bytes = 1024 * 1024;   ///< unsent bytes beyond this close a connection whose peer does not read
@@ -95,7 +95,7 @@ struct HubPorts {
 struct HubCounts {
   uint64_t connects_accepted = 0;          ///< CONNACK 0 sent
   uint64_t connects_refused = 0;           ///< CONNACK with another code, or closed before an acceptable CONNECT
-  uint64_t disconnects = 0;                ///< ends of accepted MQTT connections = sum of the following seven
+  uint64_t disconnects = 0;                ///< ends of accepted MQTT connections = sum of the following eight
   uint64_t disconnects_client = 0;         ///< DISCONNECT packet, end of stream or reset by the device
   uint64_t disconnects_keep_alive = 0;     ///< silent for 1.5 times the keep-alive
   uint64_t disconnects_take_over = 0;      ///< a newer connection of the same identity
@@ -103,6 +103,7 @@ struct HubCounts {
   uint64_t disconnects_slow_reader = 0;    ///< more than `max_pending_bytes` unsent
   uint64_t disconnects_token_expired = 0;  ///< the token had expired and no new connection had brought a fresh one
   uint64_t disconnects_hub = 0;            ///< identity deleted or disabled, or the hub stopped
+  uint64_t disconnects_throttled = 0;      ///< telemetry beyond the rate or the daily messages of the hub's tier
   uint64_t connects_damped = 0;            ///< CONNECTs held back because the identity was taken over again and again
   uint64_t twin_gets = 0;                  ///< twin GET by a device, answered 200
   uint64_t twin_gets_refused = 0;
@@ -163,6 +164,11 @@ struct HubCounts {
   uint64_t configurations_refused = 0;      ///< requests about configurations refused
   uint64_t configurations_applied = 0;      ///< contents written into twins; also by applyConfigurationContent
   uint64_t configurations_not_applied = 0;  ///< contents a twin could not take; tried again with each evaluation
+  uint64_t throttle_shaped = 0;      ///< operations that had to wait because of the tier's rates
+  uint64_t throttle_refused = 0;     ///< operations refused because of them: 429, CONNACK 3, connection closed
+  uint64_t throttle_abandoned = 0;   ///< of the shaped, those not done because their client left before their turn
+  uint64_t quota_refused = 0;        ///< operations refused because the day's messages were used up
+  uint64_t tier_refused = 0;         ///< operations and identities refused because the tier does not have them
   uint64_t unauthorized = 0;         ///< HTTP 401 answers
   uint64_t precondition_failed = 0;  ///< HTTP 412 answers and device answers with status 412
   uint64_t http_requests = 0;        ///< answered HTTP requests = sum of the four classes

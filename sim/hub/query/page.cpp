@@ -51,6 +51,21 @@ void finish(Page& page) { page.body += page.rows == 0 ? "[]" : "]"; }
 
 }  // namespace
 
+twin::TwinResult<size_t> read_page_size(std::optional<std::string_view> asked, uint32_t default_size,
+                                        uint32_t max_size) {
+  if (!asked) return default_size;
+  uint32_t size = 0;
+  const char* const end = asked->data() + asked->size();
+  const auto [read, error] = std::from_chars(asked->data(), end, size);
+  if (error != std::errc{} || read != end || size < 1 || size > kMaxPageSize) {
+    std::string shown;
+    for (const char c : asked->substr(0, 40)) shown += c < 0x20 || c > 0x7e || c == ';' || c == '\'' ? '?' : c;
+    return twin::argument_invalid(
+        fmt::format("x-ms-max-item-count '{}' is not a number from 1 to {}", shown, kMaxPageSize));
+  }
+  return std::min(size, max_size);
+}
+
 // <query hash>-<rows delivered>-<first in hex>-<second in hex>: plain characters, fit for a header.
 std::string encode_cursor(const Cursor& cursor, const Query& query) {
   std::string token = fmt::format("{:016x}-{}-", query.hash(), cursor.delivered);

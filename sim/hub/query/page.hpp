@@ -13,6 +13,15 @@
 
 namespace twinstorm::hub::query {
 
+/// What `x-ms-max-item-count` may ask for.
+inline constexpr uint32_t kMaxPageSize = 10'000;
+
+/// The rows a page may have. `asked`: the header's text, nullopt when absent: then `default_size`. 1 to 10,000 are
+/// good, what is above `max_size` is cut to it. Errors: 400 ArgumentInvalid for 0, for more than 10,000 and for no
+/// number.
+twin::TwinResult<size_t> read_page_size(std::optional<std::string_view> asked, uint32_t default_size,
+                                        uint32_t max_size);
+
 /// Where a page starts. Twins are ordered by (deviceId, moduleId), jobs by (jobId, deviceId), bytewise.
 struct Cursor {
   bool started = false;    ///< false: from the beginning

@@ -11,6 +11,7 @@
 #include "sim/hub/query/page.hpp"
 #include "sim/hub/query/query.hpp"
 #include "sim/hub/text.hpp"
+#include "sim/hub/token_seal.hpp"
 #include "sim/protocol/encoding.hpp"
 
 namespace twinstorm::hub {
@@ -263,32 +264,12 @@ void bulk(const ServiceCall& call, Shard& origin, Done done) {
 
 // --- Queries ---------------------------------------------------------------------------------------------------------
 
-constexpr size_t kMacHexDigits = 32;
+constexpr std::string_view kTokenPurpose = "query";
 
-/// The cursor's text and a MAC over it: what a client sends back was written by this hub, or is refused.
-std::string seal(const HubShared& shared, std::string_view cursor) {
-  const protocol::Sha256Digest mac = protocol::hmac_sha256(shared.token_key, cursor);
-  const std::string hex = protocol::hex_encode({reinterpret_cast<const char*>(mac.data()), kMacHexDigits / 2});
-  return fmt::format("{}.{}", cursor, hex);
-}
-
-ServiceResult<query::Cursor> open_token(const HubShared& shared, std::string_view token, const query::Query& query) {
-  const size_t dot = token.rfind('.');
-  if (dot == std::string_view::npos || !protocol::equal_constant_time(seal(shared, token.substr(0, dot)), token)) {
-    return twin::argument_invalid("x-ms-continuation is not a token of this hub");
-  }
-  return query::decode_cursor(token.substr(0, dot), query);
-}
-
-ServiceResult<size_t> page_size(const ServiceCall& call, const HubConfig& config) {
-  if (!call.max_item_count) return config.query_page_default;
-  const std::string& text = *call.max_item_count;
-  int64_t asked = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), asked);
-  if (error != std::errc{} || end != text.data() + text.size() || asked < 1) {
-    return twin::argument_invalid(fmt::format("x-ms-max-item-count '{}' is not a positive number", text));
-  }
-  return static_cast<size_t>(std::min<int64_t>(asked, config.query_page_max));
+ServiceResult<query::Cursor> open_cursor(const HubShared& shared, std::string_view token, const query::Query& query) {
+  const auto cursor = open_token(shared.token_key, kTokenPurpose, token);
+  if (!cursor) return twin::argument_invalid("x-ms-continuation is not a token of this hub");
+  return query::decode_cursor(*cursor, query);
 }
 
 struct QueryRequest {
@@ -306,11 +287,12 @@ ServiceResult<QueryRequest> parse_query(const ServiceCall& call, const Shard& or
   }
   auto query = query::Query::parse(text->text());
   if (!query) return query.error();
-  const auto size = page_size(call, origin.config());
+  const HubConfig& config = origin.config();
+  const auto size = query::read_page_size(call.max_item_count, config.query_page_default, config.query_page_max);
   if (!size) return size.error();
   query::Cursor cursor;
   if (call.continuation && !call.continuation->empty()) {
-    auto opened = open_token(origin.shared(), *call.continuation, *query);
+    auto opened = open_cursor(origin.shared(), *call.continuation, *query);
     if (!opened) return opened.error();
     cursor = std::move(*opened);
   }
@@ -351,7 +333,10 @@ void finish_query(const QueryRequest& request, Shard& origin, query::Page page, 
   ServiceAnswer answer;
   answer.body = std::move(page.body);
   answer.item_type = to_string(request.query.item_type());
-  if (page.next) answer.continuation = seal(origin.shared(), query::encode_cursor(*page.next, request.query));
+  if (page.next) {
+    answer.continuation =
+        seal_token(origin.shared().token_key, kTokenPurpose, query::encode_cursor(*page.next, request.query));
+  }
   origin.counts().add(&HubCounts::queries);
   done(std::move(answer));
 }
