@@ -105,11 +105,11 @@ struct ConfigurationRollout::Pass {
   /// True at the end of the table.
   bool mark_table(const RecordTable& records, Slice& slice, size_t weight) {
     const auto& ordered = records.ordered();
-    for (auto it = ordered.upper_bound(last); it != ordered.end(); ++it) {
+    for (auto it = last.empty() ? ordered.begin() : ordered.upper_bound(last); it != ordered.end(); ++it) {
       if (pending.size() >= kPendingMax || !slice.step(weight)) return false;
       DeviceRecord& record = *it->second;
       last = it->first;
-      const Marking marking = mark_targets(record.twin, *set, counts);
+      const Marking marking = mark_targets(record.twin, records.find_queried(it->first), *set, counts);
       if (marking.changed) record.touch();
       for (const size_t target : marking.apply) {
         pending.push_back({record.twin.device_id, record.twin.module_id, target});

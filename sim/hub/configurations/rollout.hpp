@@ -1,10 +1,9 @@
 // Evaluates the configurations over the hub's twins and writes their contents, in the slices that all long work of a
 // shard shares (slice_queue.hpp): 100,000 twins neither stall a shard nor delay its devices.
 //
-// Every shard has one of these and looks once at each of its twins, for all configurations together. Conditions see
-// twins as they are, not with the delay of `HubConfig::query_staleness`; metric queries see what queries see. The first
-// shard's keeps the catalog and decides when: soon after a change, and every `HubConfig::configuration_interval`.
-// Changes during an evaluation wait for the next.
+// Every shard has one of these and looks once at each of its twins, for all configurations together. Conditions and
+// metrics see what queries see (`HubConfig::query_staleness`). The first shard's keeps the catalog and decides when:
+// soon after a change, and every `HubConfig::configuration_interval`. Changes during an evaluation wait for the next.
 #pragma once
 
 #include <deque>

@@ -26,16 +26,17 @@ bool erase_entry(twin::TwinDocument& twin, std::string_view id) {
   return true;
 }
 
-bool holds(const Target& target, const twin::TwinDocument& twin) {
+bool holds(const Target& target, const twin::TwinDocument& twin, const twin::TwinDocument* seen) {
   const bool of_modules = target.content->kind == ConfigurationKind::module;
   if (of_modules == twin.module_id.empty()) return false;
   if (target.content->kind == ConfigurationKind::edge && !twin.iot_edge) return false;
-  return target.condition && target.condition->matches(twin);
+  return target.condition && seen != nullptr && target.condition->matches(*seen);
 }
 
 }  // namespace
 
-Marking mark_targets(twin::TwinDocument& twin, const TargetSet& set, std::span<TargetCounts> counts) {
+Marking mark_targets(twin::TwinDocument& twin, const twin::TwinDocument* seen, const TargetSet& set,
+                     std::span<TargetCounts> counts) {
   Marking marking;
   if (twin.configurations.is_object()) {
     for (const Retired& retired : set.retired) marking.changed |= erase_entry(twin, retired.id);
@@ -44,7 +45,7 @@ Marking mark_targets(twin::TwinDocument& twin, const TargetSet& set, std::span<T
   for (size_t i = 0; i < set.targets.size(); ++i) {
     const Target& target = set.targets[i];
     const std::string_view status = configuration_status(twin, target.id);
-    if (!holds(target, twin)) {
+    if (!holds(target, twin, seen)) {
       if (!status.empty()) marking.changed |= erase_entry(twin, target.id);
       continue;
     }

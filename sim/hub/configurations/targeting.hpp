@@ -51,8 +51,10 @@ struct Marking {
 };
 
 /// Makes the twin's entries agree with the conditions, and adds the twin to `counts` (one element per target). A twin
-/// that has taken its configuration already is not asked to take it again.
-Marking mark_targets(twin::TwinDocument& twin, const TargetSet& set, std::span<TargetCounts> counts);
+/// that has taken its configuration already is not asked to take it again. `seen` is the twin as queries see it, on
+/// which conditions are evaluated: the twin itself, an older version, or nullptr while queries see none.
+Marking mark_targets(twin::TwinDocument& twin, const twin::TwinDocument* seen, const TargetSet& set,
+                     std::span<TargetCounts> counts);
 
 /// The twin has taken the configuration `id`.
 void mark_applied(twin::TwinDocument& twin, std::string_view id);
