@@ -7,6 +7,7 @@
 
 #include "sim/base/assert.hpp"
 #include "sim/hub/query/detail/plan.hpp"
+#include "sim/protocol/encoding.hpp"
 
 namespace twinstorm::hub::query {
 namespace {
@@ -20,14 +21,20 @@ void append_number(double number, std::string& out) {
   out.append(text, end);
 }
 
+// Group keys stand in continuation tokens, so long values are cut: what makes them differ is then their digest.
+constexpr size_t kGroupKeyMax = 256;
+
 /// Equal exactly for values that GROUP BY puts together; ordered by type first. Numbers go by magnitude.
 std::string group_key(const Operand& operand, const std::string& json) {
   if (operand.type == Type::undefined) return {};
   std::string key(1, static_cast<char>('0' + static_cast<int>(operand.type)));
   if (operand.type == Type::number) {
     append_number(operand.number == 0 ? 0.0 : operand.number, key);  // -0 is 0
-  } else {
+  } else if (json.size() <= kGroupKeyMax) {
     key += json;
+  } else {
+    key.append(json, 0, kGroupKeyMax);
+    key += protocol::sha256_hex(json);
   }
   return key;
 }
@@ -92,46 +99,57 @@ void Aggregation::merge(Aggregation&& other) {
   other.groups_.clear();
 }
 
-std::vector<std::string> Aggregation::rows() const {
-  std::vector<const std::pair<const std::string, Group>*> ordered;
-  ordered.reserve(groups_.size());
-  for (const auto& entry : groups_) ordered.push_back(&entry);
-  std::sort(ordered.begin(), ordered.end(), [](const auto* a, const auto* b) { return a->first < b->first; });
-  if (const auto top = query_.top()) ordered.resize(std::min<size_t>(ordered.size(), *top));
-
+std::string Aggregation::row_of(const Group& group) const {
   const Plan& plan = query_.plan();
-  std::vector<std::string> rows;
-  rows.reserve(ordered.size());
-  for (const auto* entry : ordered) {
-    const Group& group = entry->second;
-    std::string row;
-    const auto begin_member = [&row](const std::string& key) {
-      row += row.empty() ? '{' : ',';
-      twin::write_string(key, row);
-      row += ':';
-    };
-    for (size_t i = 0; i < plan.columns.size(); ++i) {
-      const Column& column = plan.columns[i];
-      const Accumulator& sum = group.columns[i];
-      if (column.kind == Column::Kind::path) {
-        if (group.value_json.empty()) continue;
-        begin_member(column.key);
-        row += group.value_json;
-      } else if (column.kind == Column::Kind::count) {
-        begin_member(column.key);
-        row += std::to_string(group.rows);
-      } else if (sum.numbers > 0) {
-        begin_member(column.key);
-        const double number = column.kind == Column::Kind::sum       ? sum.sum
-                              : column.kind == Column::Kind::average ? sum.sum / static_cast<double>(sum.numbers)
-                              : column.kind == Column::Kind::minimum ? sum.min
-                                                                     : sum.max;
-        append_number(number, row);
-      }
+  std::string row;
+  const auto begin_member = [&row](const std::string& key) {
+    row += row.empty() ? '{' : ',';
+    twin::write_string(key, row);
+    row += ':';
+  };
+  for (size_t i = 0; i < plan.columns.size(); ++i) {
+    const Column& column = plan.columns[i];
+    const Accumulator& sum = group.columns[i];
+    if (column.kind == Column::Kind::path) {
+      if (group.value_json.empty()) continue;
+      begin_member(column.key);
+      row += group.value_json;
+    } else if (column.kind == Column::Kind::count) {
+      begin_member(column.key);
+      row += std::to_string(group.rows);
+    } else if (sum.numbers > 0) {
+      const double number = column.kind == Column::Kind::sum       ? sum.sum
+                            : column.kind == Column::Kind::average ? sum.sum / static_cast<double>(sum.numbers)
+                            : column.kind == Column::Kind::minimum ? sum.min
+                                                                   : sum.max;
+      if (!std::isfinite(number)) continue;  // the sum went beyond what a double holds: undefined, as any such result
+      begin_member(column.key);
+      append_number(number, row);
     }
-    row += row.empty() ? "{}" : "}";
-    rows.push_back(std::move(row));
   }
+  row += row.empty() ? "{}" : "}";
+  return row;
+}
+
+std::vector<Aggregation::GroupRow> Aggregation::rows_behind(std::optional<std::string_view> place, size_t limit) const {
+  using Entry = const std::pair<const std::string, Group>*;
+  std::vector<Entry> ordered;
+  for (const auto& entry : groups_) {
+    if (!place || entry.first > *place) ordered.push_back(&entry);
+  }
+  limit = std::min(limit, ordered.size());
+  std::partial_sort(ordered.begin(), ordered.begin() + static_cast<ptrdiff_t>(limit), ordered.end(),
+                    [](Entry a, Entry b) { return a->first < b->first; });
+  ordered.resize(limit);
+  std::vector<GroupRow> rows;
+  rows.reserve(limit);
+  for (const Entry entry : ordered) rows.push_back({entry->first, row_of(entry->second)});
+  return rows;
+}
+
+std::vector<std::string> Aggregation::rows() const {
+  std::vector<std::string> rows;
+  for (GroupRow& row : rows_behind({}, query_.top().value_or(UINT32_MAX))) rows.push_back(std::move(row.json));
   return rows;
 }
 

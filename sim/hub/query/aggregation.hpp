@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -21,6 +23,13 @@ class Aggregation {
   /// Adds what another shard found for the same query.
   void merge(Aggregation&& other);
 
+  struct GroupRow {
+    std::string place;  ///< in the order of groups; at most some hundred bytes of any kind
+    std::string json;
+  };
+  /// The first `limit` rows of those behind `place` (nullopt: of all). See rows() for the order; TOP is not applied.
+  std::vector<GroupRow> rows_behind(std::optional<std::string_view> place, size_t limit) const;
+
   /// One JSON object per group, ordered by the group's value (undefined first), so that pages are stable; without
   /// GROUP BY exactly one. AVG, SUM, MIN and MAX over no number are left out. TOP is applied.
   std::vector<std::string> rows() const;
@@ -38,6 +47,7 @@ class Aggregation {
     std::vector<Accumulator> columns;
   };
 
+  std::string row_of(const Group& group) const;
   Group& group(const std::string& key, const std::string& value_json);
 
   Query query_;

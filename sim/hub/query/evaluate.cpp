@@ -219,15 +219,19 @@ Truth compare(const Operand& left, Operator op, const Operand& right) {
   return Truth::undefined;
 }
 
-/// IN: the same as `= first OR = second OR ...`.
+/// IN: the same as `= first OR = second OR ...`, by binary search.
 Truth is_in(const Operand& operand, const Constant& list) {
-  Truth result = Truth::no;
-  for (const Constant& element : list.elements) {
-    const Truth equal = compare(operand, Operator::equal, of_constant(element));
-    if (equal == Truth::yes) return Truth::yes;
-    if (equal == Truth::undefined) result = Truth::undefined;
-  }
-  return result;
+  if (operand.type == Type::undefined || operand.type == Type::composite) return Truth::undefined;
+  const auto& elements = list.elements;
+  const auto place = std::partition_point(elements.begin(), elements.end(), [&operand](const Constant& element) {
+    if (element.type != operand.type) return element.type < operand.type;
+    return compare(of_constant(element), Operator::less, operand) == Truth::yes;
+  });
+  if (place != elements.end() && compare(of_constant(*place), Operator::equal, operand) == Truth::yes)
+    return Truth::yes;
+  // Elements of another type make undefined what is not found among the others.
+  const bool one_type = elements.front().type == operand.type && elements.back().type == operand.type;
+  return one_type ? Truth::no : Truth::undefined;
 }
 
 Truth array_contains(const Operand& array, const Operand& wanted) {
@@ -296,6 +300,11 @@ void write_integer(int64_t number, std::string& out) {
 }
 
 }  // namespace
+
+bool in_list_before(const Constant& a, const Constant& b) {
+  if (a.type != b.type) return a.type < b.type;
+  return compare(of_constant(a), Operator::less, of_constant(b)) == Truth::yes;
+}
 
 void Operand::set_copy(std::string_view text) {
   TS_ASSERT(text.size() <= sizeof(buffer_));

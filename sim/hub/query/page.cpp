@@ -179,14 +179,16 @@ Page assemble_page(const Query& query, const Cursor& cursor, size_t page_size, s
   return page;
 }
 
-Page assemble_page(const Query&, const Cursor& cursor, size_t page_size, const Aggregation& total) {
-  TS_ASSERT(page_size > 0);
-  const std::vector<std::string> rows = total.rows();
+Page assemble_page(const Query& query, const Cursor& cursor, size_t page_size, const Aggregation& total) {
+  const size_t limit = page_limit(query, cursor, page_size);
+  const auto place = cursor.started ? std::optional<std::string_view>{cursor.first} : std::nullopt;
+  const auto rows = total.rows_behind(place, limit + 1);
   Page page;
-  size_t at = std::min<size_t>(cursor.delivered, rows.size());
-  for (; at < rows.size() && page.rows < page_size; ++at) append_element(rows[at], page);
+  for (size_t i = 0; i < std::min(limit, rows.size()); ++i) append_element(rows[i].json, page);
   finish(page);
-  if (at < rows.size()) page.next = Cursor{true, {}, {}, static_cast<uint32_t>(at)};
+  const uint32_t delivered = cursor.delivered + static_cast<uint32_t>(page.rows);
+  const bool top_reached = query.top() && delivered >= *query.top();
+  if (rows.size() > page.rows && !top_reached) page.next = Cursor{true, rows[page.rows - 1].place, {}, delivered};
   return page;
 }
 

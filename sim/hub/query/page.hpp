@@ -25,12 +25,13 @@ twin::TwinResult<size_t> read_page_size(std::optional<std::string_view> asked, u
 /// Where a page starts. Twins are ordered by (deviceId, moduleId), jobs by (jobId, deviceId), bytewise.
 struct Cursor {
   bool started = false;    ///< false: from the beginning
-  std::string first;       ///< deviceId or jobId of the last row delivered
+  std::string first;       ///< deviceId, jobId or group of the last row delivered
   std::string second;      ///< moduleId or deviceId of the last row delivered
-  uint32_t delivered = 0;  ///< rows delivered so far: for TOP, and the position in aggregated rows
+  uint32_t delivered = 0;  ///< rows delivered so far, for TOP
 };
 
-/// Opaque text of a cursor and the query it belongs to. It is not secret and not signed: the owner adds a MAC.
+/// Text of a cursor and the query it belongs to. Neither secret nor signed: the owner seals it
+/// (sim/hub/token_seal.hpp).
 std::string encode_cursor(const Cursor& cursor, const Query& query);
 /// Errors: 400 ArgumentInvalid for garbage and for a token of another query.
 twin::TwinResult<Cursor> decode_cursor(std::string_view token, const Query& query);

@@ -2,6 +2,8 @@
 #include <array>
 #include <cmath>
 #include <initializer_list>
+#include <iterator>
+#include <unordered_set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -21,6 +23,8 @@ struct Refused {
 
 // As path segments and aliases these need [[ ]].
 constexpr std::array kReserved{"select", "top", "from", "where", "group", "by", "as", "and", "or", "not", "in", "nin"};
+
+constexpr uint32_t kMaxTop = 2'147'483'647;
 
 struct SystemMember {
   std::string_view name;  // canonical spelling, dots between segments
@@ -103,6 +107,17 @@ struct RawColumn {
   std::string alias;
 };
 
+/// Members that a row of devices.jobs has in common with a twin.
+bool is_member_of_job(std::string_view name) {
+  return equal_ignoring_case(name, "deviceId") || equal_ignoring_case(name, "moduleId") ||
+         equal_ignoring_case(name, "status");
+}
+
+bool is_member_of_twin(std::string_view name) {
+  return std::any_of(kSystemMembers.begin(), kSystemMembers.end(),
+                     [name](const SystemMember& member) { return equal_ignoring_case(name, member.name); });
+}
+
 Path resolve_path(RawPath raw, Source source) {
   const auto strip = [&raw](std::string_view name) {
     if (raw.segments.size() < 2 || !equal_ignoring_case(raw.segments.front(), name)) return false;
@@ -114,6 +129,11 @@ Path resolve_path(RawPath raw, Source source) {
     if (source == Source::modules) strip("modules");
   }
   if (source != Source::jobs) return resolve_segments(raw.segments);
+  // "Conditions that refer to the device twin" are documented as not supported there.
+  if (is_member_of_twin(raw.segments.front()) && !is_member_of_job(raw.segments.front())) {
+    throw Refused{twin::argument_invalid(fmt::format(
+        "query: a condition over devices.jobs cannot refer to the twin, as {} does", raw.segments.front()))};
+  }
   Path path;
   path.root = Root::row;
   path.output_key = raw.segments.back();
@@ -129,8 +149,8 @@ class Parser {
     Plan plan;
     expect_keyword("select");
     if (take_keyword("top")) {
-      if (token_.kind != Token::Kind::number || token_.number != std::floor(token_.number) || token_.number > 2e9) {
-        refuse("expected a whole number after TOP");
+      if (token_.kind != Token::Kind::number || token_.number != std::floor(token_.number) || token_.number > kMaxTop) {
+        refuse(fmt::format("expected a whole number, at most {}, after TOP", kMaxTop));
       }
       plan.top = static_cast<uint32_t>(token_.number);
       advance();
@@ -163,6 +183,7 @@ class Parser {
     }
     if (take_keyword("from")) {
       plan.source = source_ = source();
+      if (source_ == Source::jobs) refuse("expected devices or devices.modules in a condition");
       if (take_keyword("where")) plan.where = expression();
     } else {
       plan.where = expression();
@@ -292,14 +313,12 @@ class Parser {
     if (plan.source == Source::jobs && !plan.all) reject("devices.jobs can only be read with SELECT *");
     if (plan.source != Source::devices && plan.aggregates) reject("aggregates and GROUP BY need FROM devices");
     if (plan.all && plan.aggregates) reject("GROUP BY needs columns instead of *");
-    for (size_t i = 0; i < plan.columns.size(); ++i) {
-      const Column& column = plan.columns[i];
+    std::unordered_set<std::string_view> keys;
+    for (const Column& column : plan.columns) {
       if (plan.aggregates && column.kind == Column::Kind::path && !(plan.group_by && column.path == *plan.group_by)) {
         reject("a column beside aggregates must be the path of GROUP BY");
       }
-      for (size_t j = 0; j < i; ++j) {
-        if (plan.columns[j].key == column.key) reject("two columns have the same name, give one another with AS");
-      }
+      if (!keys.insert(column.key).second) reject("two columns have the same name, give one another with AS");
     }
   }
 
@@ -347,6 +366,7 @@ class Parser {
       advance();
       if (!is_symbol("[")) refuse("expected an array in [ ]");
       whole.constant = array();
+      std::sort(whole.constant.elements.begin(), whole.constant.elements.end(), in_list_before);
       whole.operands.push_back(std::move(left));
       return whole;
     }
@@ -498,6 +518,7 @@ class Parser {
   RawPath raw_path() {
     RawPath raw;
     raw.bare = token_.kind == Token::Kind::name;
+    if (raw.bare && is_constant()) refuse("expected a name; a constant");
     raw.segments.push_back(segment());
     while (take_symbol(".")) raw.segments.push_back(segment());
     return raw;
@@ -510,20 +531,51 @@ class Parser {
   int nesting_ = 0;
 };
 
-std::optional<std::string> find_device_id(const Expression& condition) {
-  if (condition.kind == Expression::Kind::logical_and) {
-    for (const Expression& operand : condition.operands) {
-      if (auto id = find_device_id(operand)) return id;
+/// The ids one of which every matching row has, ascending; nullopt when any id will do.
+std::optional<std::vector<std::string>> find_device_ids(const Expression& condition) {
+  using Ids = std::vector<std::string>;
+  const auto is_device_id = [](const Expression& side) {
+    return side.kind == Expression::Kind::path && side.path.root == Root::device_id;
+  };
+  switch (condition.kind) {
+    case Expression::Kind::logical_and: {
+      std::optional<Ids> fewest;
+      for (const Expression& operand : condition.operands) {
+        auto ids = find_device_ids(operand);
+        if (ids && (!fewest || ids->size() < fewest->size())) fewest = std::move(ids);
+      }
+      return fewest;
     }
+    case Expression::Kind::logical_or: {
+      Ids all;
+      for (const Expression& operand : condition.operands) {
+        auto ids = find_device_ids(operand);
+        if (!ids) return std::nullopt;
+        all.insert(all.end(), std::make_move_iterator(ids->begin()), std::make_move_iterator(ids->end()));
+      }
+      std::sort(all.begin(), all.end());
+      all.erase(std::unique(all.begin(), all.end()), all.end());
+      return all;
+    }
+    case Expression::Kind::in: {
+      if (!is_device_id(condition.operands[0])) return std::nullopt;
+      Ids ids;  // the list is sorted already; what is no text is nobody's id
+      for (const Constant& element : condition.constant.elements) {
+        if (element.type == Type::string && (ids.empty() || ids.back() != element.text)) ids.push_back(element.text);
+      }
+      return ids;
+    }
+    case Expression::Kind::compare:
+      break;
+    default:
+      return std::nullopt;
   }
-  if (condition.kind != Expression::Kind::compare || condition.operators.front() != Operator::equal)
-    return std::nullopt;
+  if (condition.operators.front() != Operator::equal) return std::nullopt;
   for (const size_t side : {0, 1}) {
-    const Expression& path = condition.operands[side];
     const Expression& constant = condition.operands[1 - side];
-    if (path.kind == Expression::Kind::path && path.path.root == Root::device_id &&
-        constant.kind == Expression::Kind::constant && constant.constant.type == Type::string) {
-      return constant.constant.text;
+    if (is_device_id(condition.operands[side]) && constant.kind == Expression::Kind::constant &&
+        constant.constant.type == Type::string) {
+      return Ids{constant.constant.text};
     }
   }
   return std::nullopt;
@@ -540,7 +592,7 @@ twin::TwinResult<Plan> parse(std::string_view text, Rule rule) {
     Parser parser{text};
     Plan plan = rule(parser);
     plan.hash = stable_hash(text);
-    if (plan.where) plan.only_device_id = find_device_id(*plan.where);
+    if (plan.where) plan.only_device_ids = find_device_ids(*plan.where);
     return plan;
   } catch (Refused& refused) {
     return std::move(refused.error);

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -47,6 +48,9 @@ class Query {
   /// The `deviceId` that every matching row must have, when the condition says so (`deviceId = 'x'`, alone or ANDed):
   /// the owner can look up one twin instead of scanning. Valid as long as this Query.
   std::optional<std::string_view> only_device_id() const;
+  /// The same for several: every matching row has one of these ids, ascending, each once. From `=`, IN and OR of them,
+  /// alone or ANDed; possibly none at all. nullopt when any id will do. Valid as long as this Query.
+  std::optional<std::span<const std::string>> only_device_ids() const;
   /// Stable over processes and releases; ties a continuation token to its query text.
   uint64_t hash() const;
 

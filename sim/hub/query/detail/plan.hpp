@@ -85,7 +85,7 @@ struct Expression {
     negate,          // operands[0]
     arithmetic,      // operands[0] operators[0] operands[1] operators[1] ..., from left to right
     compare,         // operands[0] operators[0] operands[1]
-    in,              // operands[0], constant.elements
+    in,              // operands[0], constant.elements in the order of in_list_before
     not_in,          //
     logical_not,     // operands[0]
     logical_and,     // all operands: a flat list, so that long chains do not nest
@@ -117,7 +117,7 @@ struct Plan {
   std::optional<Path> group_by;
   bool aggregates = false;
   uint64_t hash = 0;
-  std::optional<std::string> only_device_id;
+  std::optional<std::vector<std::string>> only_device_ids;  // ascending, each once
 };
 
 /// One row under evaluation: exactly one of the two is set.
@@ -125,6 +125,10 @@ struct RowRef {
   const twin::TwinDocument* twin = nullptr;
   const twin::Value* row = nullptr;
 };
+
+/// The order of an IN list's elements: by type, then by value, so that a long list is searched and not compared
+/// through.
+bool in_list_before(const Constant& a, const Constant& b);
 
 /// What a path or an expression gives for one row. Texts are views into the twin, or in `buffer`.
 struct Operand {
