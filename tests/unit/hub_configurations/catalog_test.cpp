@@ -27,7 +27,8 @@ class CatalogTest : public ::testing::Test {
   }
   std::vector<std::string> precedence() const {
     std::vector<std::string> ids;
-    for (const Target& target : catalog.targets()->targets) ids.push_back(target.id);
+    const auto set = catalog.targets();
+    for (const Target& target : set->targets) ids.push_back(target.id);
     return ids;
   }
 
