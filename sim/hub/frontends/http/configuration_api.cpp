@@ -11,6 +11,8 @@ namespace {
 
 using Op = protocol::ServiceOperation;
 
+constexpr size_t kBodyMax = 256 * 1024;  // 100 of them are kept
+
 size_t configurations_max(const Shard& shard) {
   constexpr size_t kWithoutTier = 100;  // service.md 9
   const TierPolicy* policy = shard.shared().policy.get();
@@ -35,6 +37,9 @@ std::optional<std::string_view> view(const std::optional<std::string>& text) {
 }
 
 ServiceResult<ServiceAnswer> put(const ServiceCall& call, Shard& first) {
+  if (call.body.size() > kBodyMax) {
+    return http_refusal(413, fmt::format("a configuration of {} bytes is beyond {}", call.body.size(), kBodyMax));
+  }
   const auto body = twin::parse_body(call.body);
   if (!body) return body.error();
   auto request = parse_configuration(call.route.configuration_id, *body);
