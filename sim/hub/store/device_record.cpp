@@ -8,6 +8,7 @@
 #include <openssl/rand.h>
 
 #include "sim/base/assert.hpp"
+#include "sim/hub/store/lagged_twins.hpp"
 #include "sim/hub/text.hpp"
 #include "sim/protocol/encoding.hpp"
 
@@ -146,6 +147,8 @@ const std::string& DeviceRecord::service_twin() {
   if (cached_.empty()) twin::write_service_twin(twin, cached_);
   return cached_;
 }
+
+void DeviceRecord::tell_queries() { lagged_->changed(key(), twin); }
 
 ServiceResult<void> check_device_id(std::string_view id) {
   constexpr std::string_view kSpecials = "-:.+%_#*?!(),=@;$'";

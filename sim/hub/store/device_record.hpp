@@ -36,7 +36,8 @@ class DeviceLink {
     protocol,
     slow_reader,
     token_expired,
-    hub,  ///< identity deleted or disabled, or shutdown
+    hub,        ///< identity deleted or disabled, or shutdown
+    throttled,  ///< telemetry beyond what the tier allows
   };
 
   /// Sends one desired-property notification; `body` is the JSON with `$version`.
@@ -65,6 +66,8 @@ class TakeOverDamper {
   uint8_t recent_ = 0;  // take-overs with less than ten calm seconds in between
 };
 
+class LaggedTwins;
+
 struct DeviceRecord {
   twin::TwinDocument twin;
 
@@ -90,10 +93,17 @@ struct DeviceRecord {
   /// The service's twin JSON, serialised at most once between two changes.
   const std::string& service_twin();
   /// Must be called after every change of `twin`.
-  void touch() { cached_.clear(); }
+  void touch() {
+    cached_.clear();
+    if (lagged_ != nullptr) tell_queries();
+  }
 
  private:
+  friend class RecordTable;
+  void tell_queries();
+
   std::string cached_;
+  LaggedTwins* lagged_ = nullptr;  ///< what queries see, where that is not the twin itself
 };
 
 /// What a PUT /devices/{id} body or a bulk entry asks for.

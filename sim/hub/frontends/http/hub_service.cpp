@@ -1,18 +1,14 @@
 #include "sim/hub/frontends/http/hub_service.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <unordered_set>
 
 #include <fmt/format.h>
 
 #include "sim/hub/frontends/http/configuration_api.hpp"
 #include "sim/hub/frontends/http/job_api.hpp"
-#include "sim/hub/query/page.hpp"
-#include "sim/hub/query/query.hpp"
+#include "sim/hub/query_service.hpp"
 #include "sim/hub/text.hpp"
-#include "sim/hub/token_seal.hpp"
-#include "sim/protocol/encoding.hpp"
 
 namespace twinstorm::hub {
 namespace {
@@ -262,116 +258,6 @@ void bulk(const ServiceCall& call, Shard& origin, Done done) {
   });
 }
 
-// --- Queries ---------------------------------------------------------------------------------------------------------
-
-constexpr std::string_view kTokenPurpose = "query";
-
-ServiceResult<query::Cursor> open_cursor(const HubShared& shared, std::string_view token, const query::Query& query) {
-  const auto cursor = open_token(shared.token_key, kTokenPurpose, token);
-  if (!cursor) return twin::argument_invalid("x-ms-continuation is not a token of this hub");
-  return query::decode_cursor(*cursor, query);
-}
-
-struct QueryRequest {
-  query::Query query;
-  query::Cursor cursor;
-  size_t page_size;
-};
-
-ServiceResult<QueryRequest> parse_query(const ServiceCall& call, const Shard& origin) {
-  const auto body = twin::parse_body(call.body);
-  if (!body) return body.error();
-  const twin::Value* text = body->find("query");
-  if (text == nullptr || !text->is_string()) {
-    return twin::argument_invalid("the body must be {\"query\": \"SELECT ...\"}");
-  }
-  auto query = query::Query::parse(text->text());
-  if (!query) return query.error();
-  const HubConfig& config = origin.config();
-  const auto size = query::read_page_size(call.max_item_count, config.query_page_default, config.query_page_max);
-  if (!size) return size.error();
-  query::Cursor cursor;
-  if (call.continuation && !call.continuation->empty()) {
-    auto opened = open_cursor(origin.shared(), *call.continuation, *query);
-    if (!opened) return opened.error();
-    cursor = std::move(*opened);
-  }
-  return QueryRequest{std::move(*query), std::move(cursor), *size};
-}
-
-std::vector<query::Row> page_of_shard(const QueryRequest& request, Shard& shard) {
-  if (request.query.source() == query::Source::jobs) {
-    jobs::DeviceJobScan scan{request.query, request.cursor, request.page_size};
-    while (!scan.step(shard.store().device_jobs, 1000)) {
-    }
-    return scan.take_rows();
-  }
-  query::PageCollector collector{request.query, request.cursor, request.page_size};
-  const DeviceStore& store = shard.store();
-  switch (request.query.source()) {
-    case query::Source::devices:
-      if (const auto only = request.query.only_device_id()) {
-        if (const DeviceRecord* record = store.devices.find(*only)) collector.offer(record->twin);
-        break;
-      }
-      for (auto it = store.devices.ordered().lower_bound(request.cursor.first);
-           it != store.devices.ordered().end() && !collector.full(); ++it) {
-        collector.offer(it->second->twin);
-      }
-      break;
-    case query::Source::modules:
-      // The table's order is that of `deviceId/moduleId`, not that of the pair: all of them have to be offered.
-      for (const auto& [key, record] : store.modules.ordered()) collector.offer(record->twin);
-      break;
-    case query::Source::jobs:
-      break;  // not twins: below
-  }
-  return collector.take_rows();
-}
-
-void finish_query(const QueryRequest& request, Shard& origin, query::Page page, const Done& done) {
-  ServiceAnswer answer;
-  answer.body = std::move(page.body);
-  answer.item_type = to_string(request.query.item_type());
-  if (page.next) {
-    answer.continuation =
-        seal_token(origin.shared().token_key, kTokenPurpose, query::encode_cursor(*page.next, request.query));
-  }
-  origin.counts().add(&HubCounts::queries);
-  done(std::move(answer));
-}
-
-void query_devices(const ServiceCall& call, Shard& origin, Done done) {
-  auto parsed = parse_query(call, origin);
-  if (!parsed) {
-    refuse(call, origin, parsed.error(), done);
-    return;
-  }
-  const auto request = std::make_shared<const QueryRequest>(std::move(*parsed));
-  if (!request->query.aggregates()) {
-    origin.gather<std::vector<query::Row>>(
-        [request](Shard& shard) { return page_of_shard(*request, shard); },
-        [&origin, request, done = std::move(done)](std::vector<std::vector<query::Row>> parts) {
-          finish_query(*request, origin,
-                       query::assemble_page(request->query, request->cursor, request->page_size, std::move(parts)),
-                       done);
-        });
-    return;
-  }
-  using Part = std::optional<query::Aggregation>;
-  const auto work = [request](Shard& shard) {
-    Part part{query::Aggregation{request->query}};
-    for (const auto& [id, record] : shard.store().devices.ordered()) part->add(record->twin);
-    return part;
-  };
-  origin.gather<Part>(work, [&origin, request, done = std::move(done)](std::vector<Part> parts) {
-    query::Aggregation total = std::move(*parts.front());
-    for (size_t i = 1; i < parts.size(); ++i) total.merge(std::move(*parts[i]));
-    finish_query(*request, origin, query::assemble_page(request->query, request->cursor, request->page_size, total),
-                 done);
-  });
-}
-
 }  // namespace
 
 void serve_hub(ServiceCall call, Shard& origin, std::function<void(ServiceAnswer)> done) {
@@ -387,7 +273,7 @@ void serve_hub(ServiceCall call, Shard& origin, std::function<void(ServiceAnswer
       bulk(call, origin, std::move(done));
       break;
     case Op::query_devices:
-      query_devices(call, origin, std::move(done));
+      serve_query(std::move(call), origin, std::move(done));
       break;
     case Op::create_job:
     case Op::get_job:
