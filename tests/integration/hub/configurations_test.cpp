@@ -175,7 +175,7 @@ TEST_P(ConfigurationsTest, ContentReachesTheTargetsTheirDevicesAndTheQueries) {
   create_device("in2", {{"ring", 1}});
   create_device("out", {{"ring", 2}});
   RawMqtt device{hub->ports().mqtt};
-  ASSERT_EQ(device.login({.device_id = "in", .key = key})->code, mqtt::ConnectCode::accepted);
+  ASSERT_EQ(device.login({.device_id = "in", .key = key})->code, mqtt::ConnackCode::accepted);
   ASSERT_TRUE(device.subscribe("$iothub/twin/PATCH/properties/desired/#"));
   const json before = twin("in");
 
