@@ -5,6 +5,7 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
+#include <poll.h>
 
 #include "sim/base/assert.hpp"
 #include "sim/base/log.hpp"
@@ -258,6 +259,11 @@ void Connection::resume() {
   if (closed_) return;
   if (tail_ != nullptr && !close_when_sent_) deliver({});
   if (!closed_ && !paused_) wait_to_read();
+}
+
+bool Connection::peer_has_left() {
+  pollfd state{socket_.native_handle(), POLLRDHUP, 0};
+  return poll(&state, 1, 0) > 0 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
 Connection::Io Connection::write(std::string_view bytes, size_t& put) {

@@ -96,6 +96,8 @@ class Connection {
   virtual size_t backlog_limit() const = 0;
   /// The backlog has left.
   virtual void on_sent() {}
+  /// The time given to `Shard::wake` has come. May close.
+  virtual void on_wake(MonoTime) {}
 
   /// Writes now what the socket takes and keeps the rest. Views may point anywhere but into the backlog.
   void send(std::string_view bytes);
@@ -112,6 +114,8 @@ class Connection {
   void resume();
   /// Gives back the memory of `peer_certificate`, which is made again when asked for.
   void forget_peer_certificate() { peer_certificate_.reset(); }
+  /// The peer has closed or reset its side, which a paused connection does not notice by itself.
+  bool peer_has_left();
   /// (Re)sets the deadline to `at`.
   void set_deadline(MonoTime at);
   /// Unsent bytes are waiting.

@@ -182,6 +182,16 @@ Result<void> Hub::Impl::import_devices() {
   for (DeviceRecord& record : imported->devices) {
     Shard& owner = shared.owner_of(record.twin.device_id);
     owner.store().devices.insert(std::move(record));
+  if (shared.policy != nullptr) {
+    const size_t identities = imported->devices.size() + imported->modules.size();
+    const TierLimits& limits = shared.policy->limits();
+    if (identities > limits.identities_max) {
+      return make_error(ErrorCode::invalid_argument,
+                        fmt::format("'{}' has {} devices and modules, tier {} allows {}: give another tier",
+                                    config.import_file, identities, to_string(limits.tier), limits.identities_max));
+    }
+    shared.policy->add_identities(identities);
+  }
     owner.counts().add(&HubCounts::registered_devices);
   }
   for (DeviceRecord& record : imported->modules) {
@@ -219,7 +229,10 @@ Result<void> Hub::Impl::listen() {
     listeners.push_back(std::move(listener));
   }
   if (!config.metrics_listen.empty()) {
-    auto endpoint = MetricsEndpoint::start(config.metrics_listen, [this] { return shared.counts(); });
+    MetricsEndpoint::ReadTier read_tier;
+    if (shared.policy != nullptr) read_tier = [this] { return shared.policy->figures(shared.clock->wall()); };
+    auto endpoint = MetricsEndpoint::start(
+        config.metrics_listen, [this] { return shared.counts(); }, std::move(read_tier));
     if (!endpoint) return endpoint.error();
     metrics = std::move(*endpoint);
     ports.metrics = metrics->port();

@@ -198,6 +198,7 @@ void finish_query(const QueryRequest& request, Shard& origin, query::Page page,
   ServiceAnswer answer;
   answer.body = std::move(page.body);
   answer.item_type = to_string(request.query.item_type());
+  answer.free_of_charge = request.query.source() == query::Source::jobs;
   if (page.next) {
     answer.continuation =
         seal_token(origin.shared().token_key, kTokenPurpose, query::encode_cursor(*page.next, request.query));

@@ -1,5 +1,6 @@
 #include "sim/hub/shard.hpp"
 
+#include <algorithm>
 #include <ctime>
 
 #include <fmt/format.h>
@@ -105,6 +106,47 @@ void Shard::bury() {
 
 void Shard::watch(ConnectionId id, MonoTime at) { watches_.push({at, id}); }
 
+void Shard::wake(ConnectionId id, MonoTime at) {
+  const bool first = wakes_.empty() || at < wakes_.top().at;
+  wakes_.push({at, next_wake_number_++, id});
+  if (!first) return;
+  waker_.expires_after(std::max(Nanos::zero(), at - mono_now()));
+  waker_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) run_wakes();
+  });
+}
+
+void Shard::run_wakes() {
+  const MonoTime now = mono_now();
+  while (!wakes_.empty() && wakes_.top().at <= now) {
+    const ConnectionId id = wakes_.top().id;
+    wakes_.pop();
+    if (Connection* connection = find(id)) connection->on_wake(now);
+  }
+  if (wakes_.empty()) return;
+  waker_.expires_after(wakes_.top().at - now);
+  waker_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) run_wakes();
+  });
+}
+
+TierPolicy::Verdict Shard::admit(const OperationPolicy& operation, uint32_t cost) {
+  TS_ASSERT(shared_.policy != nullptr);
+  auto verdict = shared_.policy->decide(operation, cost, config().host_name, mono_now(), wall_now());
+  if (verdict.delay > Nanos::zero()) counts_.add(&HubCounts::throttle_shaped);
+  if (verdict.refusal) {
+    counts_.add(verdict.refusal->status == 429           ? &HubCounts::throttle_refused
+                : verdict.refusal->error_code == 403'002 ? &HubCounts::quota_refused
+                                                         : &HubCounts::tier_refused);
+  }
+  return verdict;
+}
+
+void Shard::abandon(OperationClass operation) {
+  shared_.policy->throttle().abandoned(operation);
+  counts_.add(&HubCounts::throttle_abandoned);
+}
+
 void Shard::queue_handshake(ConnectionId id) {
   handshakes_.push_back(id);
   if (handshakes_posted_) return;
@@ -135,6 +177,7 @@ void Shard::tick() {
       connection->set_deadline(next);
     }
   }
+  run_wakes();  // its timer follows the machine's clock, not one of a test
   messaging_.tick(now);
   configurations_.tick(now);
   jobs_->tick(now);

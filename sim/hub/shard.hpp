@@ -82,9 +82,20 @@ class Shard {
   void retire(ConnectionId id);
   /// Calls `Connection::on_deadline` at or soon after `at` (50 ms steps).
   void watch(ConnectionId id, MonoTime at);
+  /// Calls `Connection::on_wake` at `at`, a millisecond later at most; in the order of asking when `at` is the same.
+  void wake(ConnectionId id, MonoTime at);
   /// Calls `Connection::continue_handshake` soon: a few a turn of the loop, in the order of asking, so that a storm of
   /// TLS connects (half a millisecond of signing each) does not keep connected devices waiting.
   void queue_handshake(ConnectionId id);
+
+  /// Asks the policy of the hub's tier, which must be there, and counts what it says.
+  TierPolicy::Verdict admit(const OperationPolicy& operation, uint32_t cost = 1);
+  /// An operation that had to wait is not done because its client left.
+  void abandon(OperationClass operation);
+  /// Charges a payload to the day's messages, if the hub has a tier.
+  void charge(uint64_t bytes) {
+    if (shared_.policy != nullptr) shared_.policy->charge(bytes, wall_now());
+  }
 
   /// Any thread: runs `work` on this shard's thread, later.
   template <class Work>
@@ -123,7 +134,15 @@ class Shard {
     friend bool operator>(const Watch& a, const Watch& b) { return a.at > b.at; }
   };
 
+  struct Wake {
+    MonoTime at;
+    uint64_t number;
+    ConnectionId id;
+    friend bool operator>(const Wake& a, const Wake& b) { return a.at != b.at ? a.at > b.at : a.number > b.number; }
+  };
+
   void tick();
+  void run_wakes();
   void bury();
   void run_handshakes();
 
@@ -155,6 +174,9 @@ class Shard {
   std::deque<ConnectionId> handshakes_;
   bool handshakes_posted_ = false;
   std::priority_queue<Watch, std::vector<Watch>, std::greater<>> watches_;
+  std::priority_queue<Wake, std::vector<Wake>, std::greater<>> wakes_;
+  uint64_t next_wake_number_ = 0;
+  net::SteadyTimer waker_{io_.get_executor()};
   std::thread thread_;
 };
 

@@ -54,7 +54,9 @@ void Messaging::queue_changed(DeviceRecord& record) {
 ServiceResult<void> Messaging::enqueue(DeviceRecord& record, CloudMessage message) {
   if (record.messages == nullptr) record.messages = std::make_unique<MessageQueue>();
   expire(record);
+  const size_t bytes = message.body.size() + protocol::measure(message.properties).bytes;
   if (auto added = record.messages->add(std::move(message), shard_.wall_now()); !added) return added.error();
+  if (!record.is_module()) shard_.charge(bytes);  // inputs of modules come from their own device
   shard_.counts().add(&HubCounts::c2d_enqueued);
   queue_changed(record);
   if (record.link != nullptr) record.link->messages_waiting();
@@ -104,6 +106,7 @@ void Messaging::accept_event(DeviceRecord& record, Arrival arrival, const protoc
   counts.add(counter_of(arrival));
   counts.add(&HubCounts::telemetry_bytes, body.size());
   counts.add(&HubCounts::telemetry_property_bytes, size.bytes);
+  shard_.charge(body.size() + size.bytes);
   if (record.watch != nullptr && properties != nullptr) record.watch->add(*properties, body, shard_.wall_now());
 }
 

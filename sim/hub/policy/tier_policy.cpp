@@ -95,7 +95,7 @@ std::optional<OperationPolicy> policy_of(protocol::ServiceOperation operation) {
 }
 
 ServiceError throttled(std::string_view type) {
-  return {429, 429'003, "ThrottlingBacklogTimeout",
+  return {429, 429'003, std::string{kThrottledName},
           fmt::format("The request has been throttled. Wait 10 seconds and try again. Operation type: {}", type)};
 }
 
@@ -130,6 +130,16 @@ ServiceResult<void> TierPolicy::check(OperationClass operation, bool metered, st
                       fmt::format("Total number of messages on IotHub '{}' exceeded the allocated quota. Max allowed "
                                   "message count : '{}', current message count : '{}'.",
                                   host_name, quota_.limit(), quota_.used(now))};
+}
+
+TierPolicy::Verdict TierPolicy::decide(const OperationPolicy& operation, uint32_t cost, std::string_view host_name,
+                                       MonoTime now, WallTime wall) {
+  if (auto allowed = check(operation.operation, operation.metered, host_name, wall); !allowed) {
+    return {.delay = {}, .refusal = allowed.error()};
+  }
+  const Throttle::Admission admission = throttle_.admit(operation.operation, cost, now);
+  if (admission.refused) return {.delay = {}, .refusal = throttled(operation.type)};
+  return {.delay = admission.delay, .refusal = std::nullopt};
 }
 
 ServiceResult<void> TierPolicy::take_identity() {

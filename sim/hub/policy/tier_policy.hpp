@@ -4,7 +4,8 @@
 //   if (TierPolicy* policy = shard.shared().policy.get()) { ... }
 //
 // An operation goes through three steps: `check` (does the tier have it, are messages left), `throttle().admit`, and,
-// once it is done, `charge`. Both refusals are ServiceErrors; a 429 also closes an HTTP connection.
+// once it is done, `charge`. Both refusals are ServiceErrors; a 429 also closes an HTTP connection. `Shard::admit` and
+// `Shard::charge` do that with the shard's clock and counts.
 //
 // `GET /twinstorm/throttle` (the hub's own resource; from this machine without a token, else ServiceConnect) answers
 // with the figures since the start of the hub, all classes in the order of OperationClass:
@@ -47,6 +48,17 @@ struct OperationPolicy {
 };
 std::optional<OperationPolicy> policy_of(protocol::ServiceOperation operation);
 
+/// What devices do, and what the service does by other ways than its own API.
+inline constexpr OperationPolicy kConnect{OperationClass::connects, "Connect", false};
+inline constexpr OperationPolicy kTelemetry{OperationClass::d2c_sends, "DeviceToCloudSend", true};
+inline constexpr OperationPolicy kMessageSend{OperationClass::c2d_sends, "CloudToDeviceSend", true};
+inline constexpr OperationPolicy kMessageReceive{OperationClass::c2d_receives, "CloudToDeviceReceive", false};
+inline constexpr OperationPolicy kDeviceTwinRead{OperationClass::twin_reads, "TwinRead", true};
+inline constexpr OperationPolicy kDeviceTwinUpdate{OperationClass::twin_updates, "TwinWrite", true};
+inline constexpr OperationPolicy kJobDeviceOperation{OperationClass::job_device_operations, "JobDeviceOperation", true};
+
+/// `iothub-errorcode` of what the tier's rates refuse.
+inline constexpr std::string_view kThrottledName = "ThrottlingBacklogTimeout";
 /// 429: `The request has been throttled. Wait 10 seconds and try again. Operation type: <type>`.
 ServiceError throttled(std::string_view type);
 /// The same as devices see it in twin answers: 429001 (device.md 7.5).
@@ -77,6 +89,13 @@ class TierPolicy {
 
   /// 403 when the tier has no such operation, or when it is metered and the day's messages are used up.
   ServiceResult<void> check(OperationClass operation, bool metered, std::string_view host_name, WallTime now);
+  /// `check`, then the throttle. A refusal is a 403 or a 429.
+  struct Verdict {
+    Nanos delay{};  ///< the operation is to be done so much later
+    std::optional<ServiceError> refusal;
+  };
+  Verdict decide(const OperationPolicy& operation, uint32_t cost, std::string_view host_name, MonoTime now,
+                 WallTime wall);
   /// Charges what payloads of these sizes cost.
   void charge(uint64_t bytes, WallTime now) { quota_.charge(charged_messages(bytes, limits_.message_bytes), now); }
   /// A direct method: both sides count at least 1, and an offline device's missing answer, too.

@@ -27,6 +27,8 @@ class RecordedPort final : public MqttPort {
     if (after_write) after_write();
   }
   void end() override { ended = true; }
+  void wake_at(MonoTime at) override { wakes.push_back(at); }
+  void stop_reading() override { reading = false; }
   /// Topics and payloads written since the last call, with ` #id` for QoS 1 and ` dup`; other packets by their name.
   std::vector<std::string> take() {
     std::vector<std::string> packets;
@@ -56,6 +58,8 @@ class RecordedPort final : public MqttPort {
   size_t largest_write = 0;
   std::function<void()> after_write;
   bool ended = false;
+  bool reading = true;
+  std::vector<MonoTime> wakes;
 };
 
 class MqttSessionTest : public ::testing::Test {

@@ -78,14 +78,30 @@ ServiceResult<std::vector<Event>> read_events(const DeviceCall& call) {
   return events;
 }
 
+/// Lets the rates of the hub's tier decide: nothing when the call may be served now, otherwise the answer that makes it
+/// wait. Errors: 403, 429.
+ServiceResult<std::optional<ServiceAnswer>> limit(const DeviceCall& call, const OperationPolicy& operation,
+                                                  uint32_t cost, Shard& owner) {
+  if (owner.shared().policy == nullptr || call.admitted) return std::optional<ServiceAnswer>{};
+  const TierPolicy::Verdict verdict = owner.admit(operation, cost);
+  if (verdict.refusal) return *verdict.refusal;
+  if (verdict.delay <= Nanos::zero()) return std::optional<ServiceAnswer>{};
+  ServiceAnswer later;
+  later.held = {verdict.delay, operation.operation};
+  return std::optional<ServiceAnswer>{std::move(later)};
+}
+
 /// All messages of a request are taken, or none.
 ServiceResult<ServiceAnswer> send_events(const DeviceCall& call, DeviceRecord& record, Shard& owner) {
-  const size_t limit = owner.config().max_message_bytes;
+  const size_t bytes_max = owner.config().max_message_bytes;
   const auto events = read_events(call);
   if (!events) return events.error();
   size_t bytes = 0;
   for (const Event& event : *events) bytes += event.body.size() + protocol::measure(event.properties).bytes;
-  if (bytes > limit) return too_large(bytes, limit);
+  if (bytes > bytes_max) return too_large(bytes, bytes_max);
+  auto later = limit(call, kTelemetry, static_cast<uint32_t>(events->size()), owner);
+  if (!later) return later.error();
+  if (*later) return std::move(**later);
   for (const Event& event : *events) {
     owner.messaging().accept_event(record, Arrival::http, protocol::measure(event.properties), &event.properties,
                                    event.body);
@@ -93,7 +109,10 @@ ServiceResult<ServiceAnswer> send_events(const DeviceCall& call, DeviceRecord& r
   return no_content();
 }
 
-ServiceResult<ServiceAnswer> receive(DeviceRecord& record, Shard& owner) {
+ServiceResult<ServiceAnswer> receive(const DeviceCall& call, DeviceRecord& record, Shard& owner) {
+  auto later = limit(call, kMessageReceive, 1, owner);
+  if (!later) return later.error();
+  if (*later) return std::move(**later);
   if (record.messages == nullptr) return no_content();
   owner.messaging().expire(record);
   const std::string token = owner.make_uuid();
@@ -151,7 +170,7 @@ ServiceResult<ServiceAnswer> dispatch(const DeviceCall& call, Shard& owner) {
     case Op::send_events:
       return send_events(call, record, owner);
     case Op::receive_message:
-      return receive(record, owner);
+      return receive(call, record, owner);
     case Op::complete_message:
     case Op::reject_message:
     case Op::abandon_message:

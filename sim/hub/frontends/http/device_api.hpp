@@ -22,6 +22,7 @@ struct DeviceCall {
   std::string content_type;
   protocol::MessageProperties properties;  ///< of the message headers
   std::string body;
+  bool admitted = false;  ///< has waited for its turn already
 };
 
 /// Authorises and answers; must run on the thread of the shard that owns the device.

@@ -67,6 +67,7 @@ void match_edge_modules(Shard& shard, const DeviceRecord& device, WallTime now) 
     IdentityRequest request;
     request.authentication_type = twin::AuthenticationType::none;
     shard.store().modules.insert(make_record(device.twin.device_id, id, request, now));
+    if (shard.shared().policy != nullptr) shard.shared().policy->add_identities(1);
   }
 }
 
@@ -329,6 +330,12 @@ ServiceResult<DeviceRecord*> register_device(Shard& shard, std::string_view devi
   if (shard.store().find(device_id, module_id) != nullptr) {
     return module_id.empty() ? device_already_exists(device_id) : module_already_exists(module_id);
   }
+  if (shard.shared().policy != nullptr) {
+    if (auto place = shard.shared().policy->take_identity(); !place) {
+      shard.counts().add(&HubCounts::tier_refused);
+      return place.error();
+    }
+  }
   RecordTable& table = module_id.empty() ? shard.store().devices : shard.store().modules;
   DeviceRecord& record = table.insert(make_record(device_id, module_id, request, now));
   if (module_id.empty()) shard.counts().add(&HubCounts::registered_devices);
@@ -349,6 +356,10 @@ ServiceResult<void> update_identity(Shard& shard, DeviceRecord& record, const Id
 
 void unregister(Shard& shard, DeviceRecord& record) {
   close_links(shard, record);
+  if (TierPolicy* policy = shard.shared().policy.get(); policy != nullptr) {
+    const size_t modules = record.is_module() ? 0 : shard.store().modules_of(record.twin.device_id).size();
+    policy->give_back_identities(1 + modules);
+  }
   if (!record.is_module()) {
     for (DeviceRecord* module : shard.store().modules_of(record.twin.device_id)) shard.messaging().forget(*module);
     shard.counts().subtract(&HubCounts::registered_devices);

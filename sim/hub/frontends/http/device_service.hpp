@@ -31,6 +31,14 @@ struct ServiceAnswer {
   std::string continuation;                                  ///< x-ms-continuation; empty = the header is absent
   std::string content_type;                                  ///< empty = JSON
   std::vector<std::pair<std::string, std::string>> headers;  ///< further ones, as they go to the wire
+  bool free_of_charge = false;                               ///< a page of jobs: not charged to the day's messages
+
+  /// Not an answer yet: the rates of the hub's tier want the request to be served so much later, admitted then.
+  struct Held {
+    Nanos delay;
+    OperationClass operation;
+  };
+  std::optional<Held> held = {};
 };
 
 /// Counts the refusal of `operation`, also when it never reached its shard (unauthorized, unknown path).

@@ -12,7 +12,9 @@
 #include "sim/hub/frontends/http/message_api.hpp"
 #include "sim/hub/frontends/mqtt/mqtt_connection.hpp"
 #include "sim/protocol/encoding.hpp"
+#include "sim/protocol/json_scanner.hpp"
 #include "sim/protocol/ws/upgrade.hpp"
+#include "sim/twin/value.hpp"
 
 namespace twinstorm::hub {
 namespace {
@@ -24,6 +26,39 @@ std::optional<std::string> copy(std::optional<std::string_view> text) {
 }
 
 std::string_view path_of(std::string_view target) { return target.substr(0, target.find('?')); }
+
+/// How much a service operation counts for the rate of its class (service.md 13.1).
+uint32_t cost_of(protocol::ServiceOperation operation, std::string_view body) {
+  if (operation == protocol::ServiceOperation::bulk_devices) {
+    const auto entries = twin::parse_value(body);
+    return entries && entries->is_array() ? std::max<uint32_t>(1, static_cast<uint32_t>(entries->size())) : 1;
+  }
+  if (operation == protocol::ServiceOperation::invoke_method) {
+    constexpr size_t kStep = 4096;
+    const size_t payload = protocol::find_member(body, "payload").value_or(std::string_view{}).size();
+    return static_cast<uint32_t>(charged_messages(payload, kStep));
+  }
+  return 1;
+}
+
+/// What a service operation costs of the day's messages (service.md 13.3). Refused ones are free; methods and messages
+/// are charged where both sides of them are known.
+void charge(Shard& shard, protocol::ServiceOperation operation, size_t request_bytes, const ServiceAnswer& answer) {
+  if (shard.shared().policy == nullptr || answer.status >= 300) return;
+  switch (operation) {
+    case protocol::ServiceOperation::get_twin:
+    case protocol::ServiceOperation::query_devices:
+      if (!answer.free_of_charge) shard.charge(answer.body.size());
+      break;
+    case protocol::ServiceOperation::patch_twin:
+    case protocol::ServiceOperation::replace_twin:
+    case protocol::ServiceOperation::apply_configuration:
+      shard.charge(request_bytes);
+      break;
+    default:
+      break;
+  }
+}
 
 uint64_t HubCounts::*status_counter(int status) {
   if (status < 300) return &HubCounts::http_2xx;
@@ -88,6 +123,7 @@ size_t HttpConnection::on_bytes(std::string_view bytes) {
     }
     if (waiting_) break;
     parser_.next();
+    admitted_ = false;
     since_ = shard().mono_now();
     if (out.size() >= kFlushBytes) {
       send(out);
@@ -129,7 +165,9 @@ MonoTime HttpConnection::on_deadline(MonoTime now) {
 std::optional<ServiceAnswer> HttpConnection::own_resource() {
   const std::string_view path = path_of(parser_.target());
   if (!path.starts_with("/twinstorm/")) return std::nullopt;
-  if (path != "/twinstorm/counts" && path != "/twinstorm/health") return error_answer(path_not_found(path), shard());
+  if (path != "/twinstorm/counts" && path != "/twinstorm/throttle" && path != "/twinstorm/health") {
+    return error_answer(path_not_found(path), shard());
+  }
   if (parser_.method() != "GET") return error_answer(method_not_allowed(parser_.method(), path), shard());
   ServiceAnswer answer;
   if (path == "/twinstorm/health") {
@@ -142,8 +180,47 @@ std::optional<ServiceAnswer> HttpConnection::own_resource() {
       return error_answer(allowed.error(), shard());
     }
   }
-  answer.body = to_json(shard().shared().counts());
+  if (path == "/twinstorm/counts") {
+    answer.body = to_json(shard().shared().counts());
+  } else if (const TierPolicy* policy = shard().shared().policy.get(); policy != nullptr) {
+    const TierFigures figures = policy->figures(shard().wall_now());
+    answer.body = to_json(&figures);
+  } else {
+    answer.body = to_json(nullptr);
+  }
   return answer;
+}
+
+std::optional<ServiceAnswer> HttpConnection::limit(const OperationPolicy& operation, uint32_t cost) {
+  if (admitted_) return std::nullopt;
+  const TierPolicy::Verdict verdict = shard().admit(operation, cost);
+  if (verdict.refusal) return error_answer(*verdict.refusal, shard());
+  admitted_ = true;
+  if (verdict.delay <= Nanos::zero()) return std::nullopt;
+  ServiceAnswer later;
+  later.held = {verdict.delay, operation.operation};
+  return later;
+}
+
+void HttpConnection::hold(const ServiceAnswer::Held& held) {
+  waiting_ = true;
+  admitted_ = true;
+  held_ = held.operation;
+  shard().wake(id(), shard().mono_now() + held.delay);
+}
+
+void HttpConnection::on_wake(MonoTime) {
+  if (!held_) return;
+  const OperationClass operation = *std::exchange(held_, std::nullopt);
+  if (peer_has_left()) {
+    shard().abandon(operation);
+    close();
+    return;
+  }
+  waiting_ = false;
+  std::string out;
+  on_request(out);
+  if (!waiting_) end_request(out);
 }
 
 ServiceResult<void> HttpConnection::authorize(const Requirement& needed) {
@@ -199,6 +276,7 @@ bool HttpConnection::on_device_request(std::string& out) {
   call.content_type = parser_.header("content-type").value_or(std::string_view{});
   if (call.route.operation == protocol::DeviceOperation::send_events) call.properties = message_properties();
   call.body = parser_.body();
+  call.admitted = admitted_;
   Shard& owner = shard().shared().owner_of(call.route.device_id);
   answer_from(
       owner, [call = std::move(call)](Shard& place) { return serve_device_api(call, place); }, out);
@@ -216,6 +294,13 @@ bool HttpConnection::on_extension_request(std::string& out) {
     shard().counts().add(&HubCounts::unauthorized);
     answer(error_answer(allowed.error(), shard()), out);
     return true;
+  }
+  if (shard().shared().policy != nullptr && route->operation == protocol::ExtensionOperation::enqueue_message) {
+    if (const auto instead = limit(kMessageSend, 1)) {
+      if (!instead->held) shard().counts().add(&HubCounts::c2d_refused);
+      answer(*instead, out);
+      return true;
+    }
   }
   ExtensionCall call{std::move(*route), message_properties(), std::string{parser_.body()}};
   Shard& owner = shard().shared().owner_of(call.route.device_id);
@@ -257,6 +342,15 @@ void HttpConnection::on_request(std::string& out) {
     answer(error_answer(invalid_protocol_version(version), shard()), out);
     return;
   }
+  if (shard().shared().policy != nullptr) {
+    if (const auto limits = policy_of(operation)) {
+      if (const auto instead = limit(*limits, cost_of(operation, parser_.body()))) {
+        if (!instead->held) count_refusal(shard().counts(), operation, instead->status);
+        answer(*instead, out);
+        return;
+      }
+    }
+  }
   ServiceCall call;
   call.route = std::move(*route);
   call.by_role = grant_.by_role;
@@ -265,7 +359,13 @@ void HttpConnection::on_request(std::string& out) {
   if (concerns_one_device(operation)) {
     Shard& owner = shard().shared().owner_of(call.route.device_id);
     answer_from(
-        owner, [call = std::move(call)](Shard& place) { return serve_device(call, place); }, out);
+        owner,
+        [call = std::move(call)](Shard& place) {
+          ServiceAnswer done = serve_device(call, place);
+          charge(place, call.route.operation, call.body.size(), done);
+          return done;
+        },
+        out);
     return;
   }
   call.max_item_count = copy(parser_.header("x-ms-max-item-count"));
@@ -276,13 +376,15 @@ void HttpConnection::on_request(std::string& out) {
   };
   const auto pending = std::make_shared<Pending>();
   const auto serve = concerns_messages(operation) ? serve_messages : serve_hub;
-  serve(std::move(call), shard(), [pending, id = id(), &origin = shard()](ServiceAnswer done) {
-    if (pending->inside) {  // one shard: the answer comes before serve_hub returns
-      pending->answer = std::move(done);
-    } else if (Connection* connection = origin.find(id)) {
-      static_cast<HttpConnection*>(connection)->answer_later(done);
-    }
-  });
+  serve(std::move(call), shard(),
+        [pending, id = id(), &origin = shard(), operation, request_bytes = call.body.size()](ServiceAnswer done) {
+          charge(origin, operation, request_bytes, done);
+          if (pending->inside) {  // one shard: the answer comes before serve_hub returns
+            pending->answer = std::move(done);
+          } else if (Connection* connection = origin.find(id)) {
+            static_cast<HttpConnection*>(connection)->answer_later(done);
+          }
+        });
   pending->inside = false;
   if (pending->answer) {
     answer(*pending->answer, out);
@@ -331,6 +433,11 @@ void HttpConnection::go_on_as_mqtt(std::string_view frames) {
 }
 
 void HttpConnection::answer(const ServiceAnswer& answer, std::string& out) {
+  if (answer.held) {
+    hold(*answer.held);
+    return;
+  }
+  if (answer.error_name == kThrottledName) closing_ = true;  // service.md 13.2
   constexpr size_t kOwnHeadersMax = 8;
   std::array<http::Header, kOwnHeadersMax> own;
   std::vector<http::Header> more;
@@ -363,12 +470,17 @@ void HttpConnection::answer_later(const ServiceAnswer& late) {
   waiting_ = false;
   std::string out;
   answer(late, out);
+  if (!waiting_) end_request(out);
+}
+
+void HttpConnection::end_request(std::string_view out) {
   send(out);
   if (closing_) {
     close_after_sending();
     return;
   }
   parser_.next();
+  admitted_ = false;
   since_ = shard().mono_now();
   if (!has_backlog()) resume();
 }

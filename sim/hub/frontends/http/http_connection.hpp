@@ -25,6 +25,7 @@ class HttpConnection final : public Connection {
   MonoTime on_deadline(MonoTime now) override;
   void on_shutdown() override {}
   void on_slow_reader() override {}
+  void on_wake(MonoTime now) override;
   /// Never reached by one answer however large: no further request is taken while bytes wait.
   size_t backlog_limit() const override { return std::numeric_limits<size_t>::max(); }
   void on_sent() override {
@@ -45,6 +46,11 @@ class HttpConnection final : public Connection {
   template <class Work>
   void answer_from(Shard& owner, Work work, std::string& out);
   ServiceResult<void> authorize(const Requirement& needed);
+  /// Lets the rates of the hub's tier decide: the answer to send instead, which may be one that is held back; nothing
+  /// when the request may be served now.
+  std::optional<ServiceAnswer> limit(const OperationPolicy& operation, uint32_t cost);
+  /// Serves the request again, admitted, when its time has come.
+  void hold(const ServiceAnswer::Held& held);
   /// MQTT over WebSocket: answers 101 and marks the connection for `go_on_as_mqtt`, or refuses.
   void upgrade(std::string& out);
   /// Hands the channel to an MqttConnection; `frames`: what came behind the request.
@@ -52,6 +58,7 @@ class HttpConnection final : public Connection {
   void answer(const ServiceAnswer& answer, std::string& out);
   /// An answer that had to wait: sends it and goes on with the next request.
   void answer_later(const ServiceAnswer& answer);
+  void end_request(std::string_view out);
   MonoTime due() const;
 
   http::RequestParser parser_;
@@ -59,8 +66,10 @@ class HttpConnection final : public Connection {
   ServiceGrant grant_;
   MonoTime since_;  // when the current message, or the idleness before it, began
   bool loopback_;
-  bool waiting_ = false;  // for another shard
-  bool closing_ = false;  // after the current answer
+  bool waiting_ = false;                // for another shard or for its turn
+  std::optional<OperationClass> held_;  // the request waits for its turn, paused by the tier's rates
+  bool admitted_ = false;               // it has had its turn
+  bool closing_ = false;                // after the current answer
   bool upgraded_ = false;
   bool continue_sent_ = false;
 };

@@ -45,10 +45,14 @@ ServiceAnswer method_answer(const MethodOutcome& outcome, Shard& shard) {
 
 void invoke_method(ServiceCall call, Shard& origin, Done done) {
   Shard& owner = origin.shared().owner_of(call.route.device_id);
-  const auto answer = [&origin, done = std::move(done)](MethodOutcome outcome) {
-    origin.post([&origin, done, outcome = std::move(outcome)] { done(method_answer(outcome, origin)); });
-  };
   auto request = parse_method_request(call.body);
+  const auto answer = [&origin, done = std::move(done),
+                       request_bytes = request ? request->payload.size() : 0](MethodOutcome outcome) {
+    origin.post([&origin, done, request_bytes, outcome = std::move(outcome)] {
+      charge_method(origin, request_bytes, outcome);
+      done(method_answer(outcome, origin));
+    });
+  };
   if (!request) {
     origin.counts().add(&HubCounts::methods_called);
     origin.counts().add(&HubCounts::methods_refused);
@@ -179,6 +183,14 @@ ServiceResult<ServiceAnswer> extension(const ExtensionCall& call, Shard& owner) 
 }
 
 }  // namespace
+
+void charge_method(Shard& shard, size_t request_bytes, const MethodOutcome& outcome) {
+  TierPolicy* const policy = shard.shared().policy.get();
+  if (policy == nullptr) return;
+  // 404103, 502, 504: the device was tried.
+  const bool tried = outcome || outcome.error().error_code == 404'103 || outcome.error().status >= 500;
+  if (tried) policy->charge_method(request_bytes, outcome ? outcome->payload.size() : 0, shard.wall_now());
+}
 
 ServiceAnswer nested_error_answer(const ServiceError& error, Shard& shard) {
   std::string inner;

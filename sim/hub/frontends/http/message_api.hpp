@@ -28,6 +28,9 @@ struct ExtensionCall {
 /// Must run on the thread of the shard that owns the device.
 ServiceAnswer serve_extension(const ExtensionCall& call, Shard& owner);
 
+/// Charges a direct method to the day's messages, if the hub has a tier and the device was tried; for jobs, too.
+void charge_method(Shard& shard, size_t request_bytes, const MethodOutcome& outcome);
+
 /// Form B of error bodies: `{"Message":"{\"errorCode\":404103,...}","ExceptionMessage":""}` (service.md 14.1).
 ServiceAnswer nested_error_answer(const ServiceError& error, Shard& shard);
 

@@ -62,6 +62,7 @@ size_t MqttConnection::on_connect(std::string_view bytes) {
     return bytes.size();
   }
   if (hold(*decision.record)) return 0;
+  if (limit()) return 0;
   MqttPort& port = *this;
   session_.emplace(shard(), port, *connect, decision);
   forget_peer_certificate();
@@ -74,11 +75,28 @@ bool MqttConnection::hold(const DeviceRecord& record) {
   if (held_ || record.link == nullptr) return false;  // held once is enough
   const Nanos delay = record.take_overs.delay(shard().mono_now());
   if (delay <= Nanos::zero()) return false;
-  held_ = true;
   shard().counts().add(&HubCounts::connects_damped);
+  wait(delay);
+  return true;
+}
+
+bool MqttConnection::limit() {
+  if (shard().shared().policy == nullptr || admitted_) return false;
+  const TierPolicy::Verdict verdict = shard().admit(kConnect);
+  if (verdict.refusal) {
+    refuse(mqtt::ConnackCode::server_unavailable, verdict.refusal->message);
+    return true;
+  }
+  admitted_ = true;
+  if (verdict.delay <= Nanos::zero()) return false;
+  wait(verdict.delay);
+  return true;
+}
+
+void MqttConnection::wait(Nanos delay) {
+  held_ = true;
   pause();
   set_deadline(shard().mono_now() + delay);
-  return true;
 }
 
 void MqttConnection::refuse(mqtt::ConnackCode code, std::string_view reason) {
@@ -108,12 +126,25 @@ MonoTime MqttConnection::on_deadline(MonoTime now) {
     return session_->ended() ? MonoTime::max() : session_->deadline();
   }
   if (held_) {
-    resume();  // its CONNECT is whole and is decided now
+    if (admitted_ && peer_has_left()) {
+      shard().abandon(kConnect.operation);
+      lose(DeviceLink::CloseReason::client);
+      close();
+    } else {
+      resume();  // its CONNECT is whole and is decided now
+    }
     return MonoTime::max();
   }
   lose(DeviceLink::CloseReason::protocol);
   close();
   return MonoTime::max();
+}
+
+void MqttConnection::on_wake(MonoTime now) {
+  if (!session_) return;
+  const bool was_full = session_->full();
+  session_->do_held(now);
+  if (was_full && !session_->ended() && !session_->full()) resume();
 }
 
 void MqttConnection::lose(DeviceLink::CloseReason reason) {

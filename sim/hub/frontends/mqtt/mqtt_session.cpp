@@ -69,10 +69,27 @@ uint64_t HubCounts::*disconnect_counter(DeviceLink::CloseReason reason) {
       return &HubCounts::disconnects_slow_reader;
     case DeviceLink::CloseReason::token_expired:
       return &HubCounts::disconnects_token_expired;
+    case DeviceLink::CloseReason::throttled:
+      return &HubCounts::disconnects_throttled;
     case DeviceLink::CloseReason::hub:
       break;
   }
   return &HubCounts::disconnects_hub;
+}
+
+/// What a device's publication is held to; nullptr: nothing.
+const OperationPolicy* policy_of(protocol::DeviceTopic::Kind kind) {
+  switch (kind) {
+    case protocol::DeviceTopic::Kind::twin_get:
+      return &kDeviceTwinRead;
+    case protocol::DeviceTopic::Kind::reported_patch:
+      return &kDeviceTwinUpdate;
+    case protocol::DeviceTopic::Kind::telemetry:
+      return &kTelemetry;
+    case protocol::DeviceTopic::Kind::method_response:
+      break;
+  }
+  return nullptr;
 }
 
 Nanos patience(uint16_t keep_alive_seconds) {
@@ -213,6 +230,8 @@ void MqttSession::check_deadline(MonoTime now) {
   if (ended()) return;
   if (token_until_ <= now) {
     close(CloseReason::token_expired);
+  } else if (full()) {
+    last_seen_ = now;  // it may have spoken: it is we who do not listen
   } else if (silent_until() <= now) {
     close(CloseReason::keep_alive);
   }
@@ -221,6 +240,10 @@ void MqttSession::check_deadline(MonoTime now) {
 void MqttSession::close(CloseReason reason) {
   if (ended()) return;
   if (will_ != nullptr && reason != CloseReason::goodbye && reason != CloseReason::hub) publish_will();
+  if (held_ != nullptr) {
+    for (const Held::Packet& packet : held_->packets) shard_.abandon(packet.operation);
+    held_.reset();
+  }
   DeviceRecord& record = *std::exchange(record_, nullptr);
   record.link = nullptr;
   if (clean_session_) record.subscriptions = 0;
@@ -255,7 +278,7 @@ size_t MqttSession::feed(std::string_view bytes) {
   size_t taken = 0;
   std::optional<CloseReason> end;
   gathering_ = true;
-  while (!end && taken < bytes.size()) {
+  while (!end && taken < bytes.size() && !full()) {
     const mqtt::FrameResult frame = mqtt::next_frame(bytes.substr(taken), packet_max);
     if (frame.status == mqtt::FrameStatus::need_more) break;
     if (frame.status == mqtt::FrameStatus::malformed) {
@@ -273,7 +296,33 @@ size_t MqttSession::feed(std::string_view bytes) {
   gathering_ = false;
   if (!out.empty()) port_.write(out);
   if (end) close(*end);
+  if (full()) port_.stop_reading();
   return taken;
+}
+
+void MqttSession::do_held(MonoTime now) {
+  if (ended() || held_ == nullptr) return;
+  std::string& out = shard_.scratch();
+  out.clear();
+  const WallTime wall = shard_.wall_now();
+  std::optional<CloseReason> end;
+  gathering_ = true;
+  while (!end && held_ != nullptr && held_->packets.front().due <= now) {
+    const Held::Packet packet = std::move(held_->packets.front());
+    held_->packets.pop_front();
+    held_->bytes -= packet.body.size();
+    if (held_->packets.empty()) held_.reset();
+    const auto publish = mqtt::decode_publish(packet.flags, packet.body);
+    end = perform(*protocol::parse_device_topic(publish->topic), *publish, wall, out);
+    if (out.size() < kFlushBytes) continue;
+    port_.write(out);
+    if (ended()) return;
+    out.clear();
+  }
+  gathering_ = false;
+  if (!out.empty()) port_.write(out);
+  if (end) close(*end);
+  if (held_ != nullptr) port_.wake_at(held_->packets.front().due);
 }
 
 std::optional<DeviceLink::CloseReason> MqttSession::on_packet(mqtt::PacketType type, uint8_t flags,
@@ -305,21 +354,56 @@ std::optional<DeviceLink::CloseReason> MqttSession::on_publish(uint8_t flags, st
   if (!publish || publish->qos == mqtt::Qos::exactly_once) return CloseReason::protocol;
   const auto topic = protocol::parse_device_topic(publish->topic);
   if (!topic) return CloseReason::protocol;
-  switch (topic->kind) {
+  if (shard_.shared().policy == nullptr) return perform(*topic, *publish, now, out);
+  return perform_limited(*topic, *publish, flags, body, now, out);
+}
+
+std::optional<DeviceLink::CloseReason> MqttSession::perform(const protocol::DeviceTopic& topic,
+                                                            const mqtt::Publish& publish, WallTime now,
+                                                            std::string& out) {
+  switch (topic.kind) {
     case protocol::DeviceTopic::Kind::twin_get:
-      on_twin_get(topic->rid, now, out);
+      on_twin_get(topic.rid, now, out);
       break;
     case protocol::DeviceTopic::Kind::reported_patch:
-      on_reported_patch(*topic, publish->payload, now, out);
+      on_reported_patch(topic, publish.payload, now, out);
       break;
     case protocol::DeviceTopic::Kind::telemetry:
-      if (!on_telemetry(*topic, *publish)) return CloseReason::protocol;
+      if (!on_telemetry(topic, publish)) return CloseReason::protocol;
       break;
     case protocol::DeviceTopic::Kind::method_response:
-      shard_.messaging().methods().answer(*record_, topic->rid, topic->status, publish->payload);
+      shard_.messaging().methods().answer(*record_, topic.rid, topic.status, publish.payload);
       break;
   }
-  if (publish->qos == mqtt::Qos::at_least_once) mqtt::encode_puback(out, publish->packet_id);
+  if (publish.qos == mqtt::Qos::at_least_once) mqtt::encode_puback(out, publish.packet_id);
+  return std::nullopt;
+}
+
+std::optional<DeviceLink::CloseReason> MqttSession::perform_limited(const protocol::DeviceTopic& topic,
+                                                                    const mqtt::Publish& publish, uint8_t flags,
+                                                                    std::string_view body, WallTime now,
+                                                                    std::string& out) {
+  const OperationPolicy* const policy = policy_of(topic.kind);
+  if (policy == nullptr) return perform(topic, publish, now, out);
+  const TierPolicy::Verdict verdict = shard_.admit(*policy);
+  if (verdict.refusal) {
+    // Telemetry has no way to be refused but the end of the connection (device.md 3.9).
+    if (topic.kind == protocol::DeviceTopic::Kind::telemetry) return CloseReason::throttled;
+    shard_.counts().add(topic.kind == protocol::DeviceTopic::Kind::twin_get ? &HubCounts::twin_gets_refused
+                                                                            : &HubCounts::reported_patches_refused);
+    refuse(verdict.refusal->status == 429 ? device_throttled(policy->type) : *verdict.refusal, topic.rid, now, out);
+    if (publish.qos == mqtt::Qos::at_least_once) mqtt::encode_puback(out, publish.packet_id);
+    return std::nullopt;
+  }
+  if (verdict.delay <= Nanos::zero() && held_ == nullptr) return perform(topic, publish, now, out);
+  const MonoTime due = shard_.mono_now() + verdict.delay;
+  if (held_ == nullptr) {
+    held_ = std::make_unique<Held>();
+    port_.wake_at(due);
+  }
+  const MonoTime behind = held_->packets.empty() ? due : std::max(due, held_->packets.back().due);
+  held_->packets.push_back({behind, policy->operation, flags, std::string{body}});
+  held_->bytes += body.size();
   return std::nullopt;
 }
 
@@ -393,6 +477,7 @@ void MqttSession::on_twin_get(std::string_view rid, WallTime now, std::string& o
   body.clear();
   twin::write_device_twin(record_->twin, body);
   respond(200, rid, std::nullopt, body, out);
+  shard_.charge(body.size());
   shard_.counts().add(&HubCounts::twin_gets);
 }
 
@@ -419,6 +504,7 @@ void MqttSession::on_reported_patch(const protocol::DeviceTopic& topic, std::str
     refuse(version.error(), topic.rid, now, out);
     return;
   }
+  shard_.charge(payload.size());
   shard_.counts().add(&HubCounts::reported_patches);
   respond(204, topic.rid, *version, {}, out);
 }
@@ -507,6 +593,7 @@ void MqttSession::notify_desired(int64_t version, std::string_view body) {
   std::string& out = shard_.scratch();
   out.clear();
   mqtt::encode_publish(out, topic.view(), body);
+  shard_.charge(body.size());
   shard_.counts().add(&HubCounts::desired_notifications_sent);
   port_.write(out);
 }

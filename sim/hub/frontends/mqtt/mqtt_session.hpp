@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +25,10 @@ class MqttPort {
   virtual void write(std::string_view bytes) = 0;
   /// Ends the connection; nothing more is written. The session has already left the device's record.
   virtual void end() = 0;
+  /// Calls `MqttSession::do_held` at `at`.
+  virtual void wake_at(MonoTime at) = 0;
+  /// Hands no more bytes to `MqttSession::feed` until `do_held` has made room again (`MqttSession::full`).
+  virtual void stop_reading() = 0;
 
  protected:
   ~MqttPort() = default;
@@ -76,6 +81,10 @@ class MqttSession final : public DeviceLink {
   MonoTime deadline() const { return std::min(silent_until(), token_until_); }
   /// Ends the session if `deadline` has passed.
   void check_deadline(MonoTime now);
+  /// Does what the rates of the hub's tier have kept waiting until `now`. May end the session.
+  void do_held(MonoTime now);
+  /// So much is waiting that the device is not read any more.
+  bool full() const { return held_ != nullptr && held_->full(); }
 
   void notify_desired(int64_t version, std::string_view body) override;
   bool invoke_method(std::string_view name, std::string_view rid, std::string_view payload) override;
@@ -88,6 +97,12 @@ class MqttSession final : public DeviceLink {
   std::optional<CloseReason> on_packet(mqtt::PacketType type, uint8_t flags, std::string_view body, WallTime now,
                                        std::string& out);
   std::optional<CloseReason> on_publish(uint8_t flags, std::string_view body, WallTime now, std::string& out);
+  /// Does what the device asks for.
+  std::optional<CloseReason> perform(const protocol::DeviceTopic& topic, const mqtt::Publish& publish, WallTime now,
+                                     std::string& out);
+  /// The same when the hub has a tier: now, later or not at all.
+  std::optional<CloseReason> perform_limited(const protocol::DeviceTopic& topic, const mqtt::Publish& publish,
+                                             uint8_t flags, std::string_view body, WallTime now, std::string& out);
   std::optional<CloseReason> on_subscribe(std::string_view body, WallTime now, std::string& out);
   std::optional<CloseReason> on_unsubscribe(std::string_view body, std::string& out);
   void on_twin_get(std::string_view rid, WallTime now, std::string& out);
@@ -107,6 +122,24 @@ class MqttSession final : public DeviceLink {
   template <class Append>
   void emit(Append&& append);
 
+  /// PUBLISH packets that wait because of the tier's rates, in the order they came. Whatever the device asks for behind
+  /// them waits, too, so that its order is kept; pings, subscriptions and acknowledgements do not.
+  struct Held {
+    struct Packet {
+      MonoTime due;
+      OperationClass operation;
+      uint8_t flags;
+      std::string body;
+    };
+    static constexpr size_t kPacketsMax = 64;
+    static constexpr size_t kBytesMax = 64 * 1024;  // reached, not exceeded by more than a message
+
+    bool full() const { return packets.size() >= kPacketsMax || bytes >= kBytesMax; }
+
+    std::deque<Packet> packets;  // never empty
+    size_t bytes = 0;
+  };
+
   struct StoredWill {
     std::string bag;
     std::string message;
@@ -120,6 +153,7 @@ class MqttSession final : public DeviceLink {
   Nanos patience_;
   MonoTime token_until_;
   std::unique_ptr<StoredWill> will_;
+  std::unique_ptr<Held> held_;  // nullptr: nothing waits
   bool clean_session_;
   ApiLevel api_level_;
   bool gathering_ = false;  // inside feed: packets go behind its answers
