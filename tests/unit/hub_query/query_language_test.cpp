@@ -316,6 +316,9 @@ TEST(QueryLanguage, ConditionsStandAlone) {
   EXPECT_FALSE(Query::parse_condition(""));
   EXPECT_FALSE(Query::parse_condition("SELECT * FROM devices"));
   EXPECT_FALSE(Query::parse_condition("* tags.ring = 1"));
+  EXPECT_THAT(Query::parse_condition("FROM devices.jobs WHERE status = 'failed'").error().message,
+              HasSubstr("expected devices or devices.modules in a condition"));
+  EXPECT_EQ(Query::parse_condition("FROM devices")->source(), Source::devices);
 }
 
 TEST(QueryLanguage, KnowsWhenOneDeviceIsEnough) {
@@ -330,6 +333,27 @@ TEST(QueryLanguage, KnowsWhenOneDeviceIsEnough) {
   EXPECT_EQ(only("deviceId != 'd1'"), "(scan)");
   EXPECT_EQ(only("tags.deviceId = 'd1'"), "(scan)");
   EXPECT_EQ(Query::parse("SELECT * FROM devices")->only_device_id(), std::nullopt);
+}
+
+TEST(QueryLanguage, KnowsWhichDevicesAreEnough) {
+  const auto only = [](const std::string& condition) -> std::string {
+    const auto query = Query::parse("SELECT * FROM devices WHERE " + condition).value();
+    const auto ids = query.only_device_ids();
+    if (!ids) return "(scan)";
+    std::string joined;
+    for (const std::string& id : *ids) joined += (joined.empty() ? "" : " ") + id;
+    return joined;
+  };
+  EXPECT_EQ(only("deviceId IN ['c', 'a', 'b', 'a']"), "a b c");
+  EXPECT_EQ(only("deviceId = 'b' OR deviceId IN ['c', 'a'] OR 'b' = deviceId"), "a b c");
+  EXPECT_EQ(only("deviceId IN ['a', 'b'] AND tags.x = 1 AND deviceId = 'b'"), "b");
+  EXPECT_EQ(only("(deviceId = 'a' AND tags.x = 1) OR (deviceId = 'b' AND NOT tags.x = 1)"), "a b");
+  EXPECT_EQ(only("deviceId IN ['a', 1, null]"), "a");
+  EXPECT_EQ(only("deviceId IN [1]"), "") << "nobody";
+  EXPECT_EQ(only("deviceId IN ['a'] OR tags.x = 1"), "(scan)");
+  EXPECT_EQ(only("deviceId NIN ['a']"), "(scan)");
+  EXPECT_EQ(only("NOT deviceId IN ['a']"), "(scan)");
+  EXPECT_EQ(only("tags.id IN ['a']"), "(scan)");
 }
 
 TEST(QueryAggregates, AreNamedNumberedAndLeftOutWithoutNumbers) {
@@ -365,6 +389,63 @@ TEST(QueryAggregates, GroupNumbersByMagnitude) {
     groups.add(twin);
   }
   EXPECT_THAT(groups.rows(), ElementsAre(R"({"n":0,"c":2})", R"({"n":1,"c":3})", R"({"n":"1","c":1})"));
+}
+
+twin::TwinDocument twin_with_tags(const char* id, const std::string& tags) {
+  auto twin = twin::TwinDocument::fresh(id, "", WallTime{});
+  set_tags(twin, twin::parse_value(tags).value());
+  return twin;
+}
+
+TEST(QueryAggregates, LeaveOutWhatNoDoubleHolds) {
+  Aggregation total{Query::parse("SELECT SUM(tags.n) AS s, AVG(tags.n) AS a, MAX(tags.n) AS m FROM devices").value()};
+  for (const char* id : {"a", "b"}) total.add(twin_with_tags(id, R"({"n":1.5e308})"));
+  EXPECT_THAT(total.rows(), ElementsAre(R"({"m":1.5e+308})"));
+}
+
+TEST(QueryAggregates, GroupLongValuesByTheWholeOfThem) {
+  const Query query = Query::parse("SELECT COUNT() AS n FROM devices GROUP BY tags.t").value();
+  Aggregation groups{query};
+  const std::string start(3'000, 'x');
+  for (const char* end : {"a", "b", "a"}) groups.add(twin_with_tags("d", R"({"t":")" + start + end + R"("})"));
+  EXPECT_THAT(groups.rows(), testing::UnorderedElementsAre(R"({"n":2})", R"({"n":1})"));
+  const Page page = assemble_page(query, Cursor{}, 1, groups);
+  ASSERT_TRUE(page.next);
+  EXPECT_LT(encode_cursor(*page.next, query).size(), 1'000U) << "a token is a header";
+}
+
+TEST(QueryPages, OfGroupsStayRightWhileGroupsComeAndGo) {
+  const Query query = Query::parse("SELECT tags.t AS t, COUNT() AS n FROM devices GROUP BY tags.t").value();
+  const auto page_from = [&](const Cursor& cursor, std::initializer_list<const char*> values) {
+    Aggregation groups{query};
+    for (const char* value : values) groups.add(twin_with_tags("d", std::string{R"({"t":")"} + value + R"("})"));
+    return assemble_page(query, cursor, 2, groups);
+  };
+  Page page = page_from(Cursor{}, {"a", "b", "c", "d"});
+  EXPECT_EQ(page.body, R"([{"t":"a","n":1},{"t":"b","n":1}])");
+  // The group the token stands on vanishes, one appears before it and one behind it.
+  page = page_from(*page.next, {"a", "aa", "bb", "c", "d"});
+  EXPECT_EQ(page.body, R"([{"t":"bb","n":1},{"t":"c","n":1}])");
+  page = page_from(*page.next, {"a", "d"});
+  EXPECT_EQ(page.body, R"([{"t":"d","n":1}])");
+  EXPECT_FALSE(page.next);
+}
+
+TEST(QueryPages, HaveSizesFromOneToTenThousand) {
+  const auto size = [](std::optional<std::string_view> asked) -> std::string {
+    const auto read = read_page_size(asked, 50, 100);
+    return read ? std::to_string(*read) : read.error().message;
+  };
+  EXPECT_EQ(size({}), "50");
+  EXPECT_EQ(size("1"), "1");
+  EXPECT_EQ(size("100"), "100");
+  EXPECT_EQ(size("101"), "100") << "cut to the maximum";
+  EXPECT_EQ(size("10000"), "100");
+  for (const char* bad : {"0", "10001", "-1", "+1", "", " 1", "1.0", "1e2", "ten", "99999999999999999999", "0x10"}) {
+    EXPECT_EQ(size(bad), "x-ms-max-item-count '" + std::string{bad} + "' is not a number from 1 to 10000");
+    EXPECT_EQ(read_page_size(bad, 50, 100).error().status, 400);
+  }
+  EXPECT_THAT(size(std::string(500, 'x')), testing::SizeIs(testing::Lt(120U)));
 }
 
 TEST(QueryPages, StayRightWhileTwinsComeAndGo) {
