@@ -40,7 +40,9 @@ Examples:
                                                          for other machines: TLS only, certificate for hub.lab too
   twinstorm hub --tls-cert hub.pem --tls-key hub.key     a certificate of your own
   twinstorm hub --device-ca fleet-ca.pem                 lets in X.509 devices whose certificates this CA signed
-  twinstorm hub --mqtts-port off --https-port off        no TLS, no certificates)";
+  twinstorm hub --mqtts-port off --https-port off        no TLS, no certificates
+  twinstorm hub --tier S1 --units 2                      delays, then refuses (429), as two units of S1 would;
+                                                         GET /twinstorm/throttle says what it did)";
 
 constexpr const char* kDeviceExamples = R"(
 A connection string is a secret that others on this machine can see in the list of processes: env:NAME reads it from an
@@ -252,6 +254,15 @@ int run_cli(Environment& environment) {
       ->capture_default_str()
       ->envname("TWINSTORM_QUERY_PAGE_MAX")
       ->check(CLI::Range(1, 10'000));
+  auto* tier = hub_app->add_option("--tier", hub.tier,
+                                   "Hold clients to the rates, daily messages and other limits of this tier of the "
+                                   "service: F1, B1 to B3, S1 to S3; default: no such limits");
+  tier->envname("TWINSTORM_TIER");
+  hub_app
+      ->add_option("--units", hub.units, "Units of that tier: 1 of F1, up to 10 of B3 and S3, up to 200 of the others")
+      ->capture_default_str()
+      ->envname("TWINSTORM_UNITS")
+      ->needs(tier);
   hub_app->add_option("--ready-file", hub.ready_file, "Write ports and connection strings here once everything listens")
       ->envname("TWINSTORM_READY_FILE");
   hub_app->add_option("--threads", hub.threads, "Shards; default: half of the cores")

@@ -53,6 +53,8 @@ struct HubCommand {
   std::string metrics_listen;
   std::string import_file;
   std::string ready_file;
+  std::string tier;  ///< empty = none
+  uint32_t units = 1;
   uint32_t query_page_default = 0;  ///< 0 = 1,000, or the maximum where that is less
   uint32_t query_page_max = 10'000;
   unsigned threads = 0;

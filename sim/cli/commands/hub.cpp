@@ -124,6 +124,15 @@ int hub_command(const HubCommand& command, Environment& environment) {
   config.metrics_listen = command.metrics_listen;
   config.import_file = command.import_file;
   config.threads = command.threads;
+  if (!command.tier.empty()) {
+    const auto tier = hub::parse_tier(command.tier);
+    if (!tier) return fail(environment, exit_code::kUsage, "--tier: " + tier.error().message);
+    if (const auto units = hub::check_units(*tier, command.units); !units) {
+      return fail(environment, exit_code::kUsage, "--units: " + units.error().message);
+    }
+    config.tier = *tier;
+    config.units = command.units;
+  }
   config.query_page_max = command.query_page_max;
   config.query_page_default = command.query_page_default != 0
                                   ? command.query_page_default
