@@ -6,6 +6,7 @@
 
 #include "sim/base/assert.hpp"
 #include "sim/hub/frontends/http/device_service.hpp"
+#include "sim/hub/query_service.hpp"
 #include "sim/hub/shard.hpp"
 #include "sim/hub/slice_queue.hpp"
 
@@ -19,6 +20,13 @@ constexpr size_t kOperationWeight = 4;
 constexpr Nanos kSweepEvery = std::chrono::seconds{1};
 /// When direct calls of the service have used up the room, jobs look again after this.
 constexpr Nanos kBusyPause = std::chrono::milliseconds{20};
+constexpr Nanos kBacklogPause = std::chrono::seconds{1};
+
+jobs::JobLimits limits_of(const Shard& shard) {
+  jobs::JobLimits limits;
+  if (const TierPolicy* policy = shard.shared().policy.get()) limits.active_max = policy->limits().concurrent_jobs_max;
+  return limits;
+}
 
 ServiceError execution_time_over() {
   return {500, 500'008, "GenericTimeout", "The job's maximum execution time has passed."};
@@ -41,7 +49,7 @@ struct Jobs::Run {
   bool calls() const { return spec().type == jobs::JobType::device_method && !expired; }
 };
 
-Jobs::Jobs(Shard& shard) : shard_{shard}, pause_{shard.io().get_executor()} {}
+Jobs::Jobs(Shard& shard) : shard_{shard}, book_{limits_of(shard)}, pause_{shard.io().get_executor()} {}
 Jobs::~Jobs() = default;
 
 jobs::Instant Jobs::now() const { return {shard_.mono_now(), shard_.wall_now()}; }
@@ -92,15 +100,7 @@ void Jobs::begin(const jobs::JobSpecPtr& spec) {
     count_ended();
     return;
   }
-  using Ids = std::vector<std::string>;
-  const auto select = [query = *condition](Shard& shard) {
-    Ids ids;
-    for (const auto& [id, record] : shard.store().devices.ordered()) {
-      if (query.matches(record->twin)) ids.emplace_back(id);
-    }
-    return ids;
-  };
-  shard_.gather<Ids>(select, [this, spec](std::vector<Ids> ids) { selected(spec, std::move(ids)); });
+  select_twins(shard_, *condition, [this, spec](KeysByShard ids) { selected(spec, std::move(ids)); });
 }
 
 void Jobs::selected(const jobs::JobSpecPtr& spec, std::vector<std::vector<std::string>> ids_by_shard) {
@@ -200,7 +200,22 @@ std::shared_ptr<Jobs::Run> Jobs::next_run() {
   return nullptr;
 }
 
-Nanos Jobs::admission_delay() { return Nanos::zero(); }
+/// Holds device operations to the tier's rate: zero when the next one may be done now.
+Nanos Jobs::admission_delay() {
+  TierPolicy* policy = shard_.shared().policy.get();
+  if (policy == nullptr || std::exchange(admitted_, false)) return Nanos::zero();
+  const auto admission = policy->throttle().admit(OperationClass::job_device_operations, 1, shard_.mono_now());
+  if (admission.refused) return kBacklogPause;  // a great many shards have one waiting each
+  admitted_ = admission.delay > Nanos::zero();
+  return admission.delay;
+}
+
+/// The error when the tier's messages of the day are used up.
+ServiceResult<void> Jobs::check_quota() {
+  TierPolicy* policy = shard_.shared().policy.get();
+  if (policy == nullptr) return {};
+  return policy->check(OperationClass::job_device_operations, true, shard_.config().host_name, shard_.wall_now());
+}
 
 void Jobs::slice() {
   const std::shared_ptr<Run> run = next_run();
@@ -218,14 +233,10 @@ void Jobs::slice() {
       continue;
     }
     if (run->calls() && !may_call()) break;
-    if (!admitted_) {
-      const Nanos delay = admission_delay();
-      if (delay > Nanos::zero()) {
-        pause = delay;
-        break;
-      }
+    if (const Nanos delay = admission_delay(); delay > Nanos::zero()) {
+      pause = delay;
+      break;
     }
-    admitted_ = false;
     work_on(run, run->next++);
   }
   report(*run);
@@ -242,15 +253,25 @@ void Jobs::work_on(const std::shared_ptr<Run>& run, size_t index) {
     finish(*run, index, device_not_found(row.device_id));
     return;
   }
+  if (const auto allowed = check_quota(); !allowed) {
+    finish(*run, index, allowed.error());
+    return;
+  }
+  TierPolicy* policy = shard_.shared().policy.get();
   if (run->spec().type == jobs::JobType::update_twin) {
+    if (policy != nullptr) policy->charge(run->spec().action_json.size(), row.started);
     const auto patched = patch_twin(*record, run->spec().update_twin, row.started);
     finish(*run, index, patched ? MethodOutcome{MethodAnswer{}} : MethodOutcome{patched.error()});
     return;
   }
   ++calls_;
   ++run->running;
-  const auto answered = [this, run, index](MethodOutcome outcome) {
+  const auto answered = [this, run, index, policy](MethodOutcome outcome) {
     --calls_;
+    if (policy != nullptr) {
+      policy->charge_method(run->spec().method.payload.size(), outcome ? outcome->payload.size() : 0,
+                            shard_.wall_now());
+    }
     --run->running;
     if (run->part->rows[index].status == jobs::DeviceJobStatus::running) finish(*run, index, std::move(outcome));
     if (!waiting_.empty()) schedule(Nanos::zero());

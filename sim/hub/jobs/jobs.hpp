@@ -68,6 +68,7 @@ class Jobs {
   bool may_call() const;
   std::shared_ptr<Run> next_run();
   Nanos admission_delay();
+  ServiceResult<void> check_quota();
   void work_on(const std::shared_ptr<Run>& run, size_t index);
   void finish(Run& run, size_t index, MethodOutcome outcome);
   void report(Run& run);
@@ -82,7 +83,7 @@ class Jobs {
   std::deque<std::shared_ptr<Run>> waiting_;       // of these, with devices to begin with; the front one is next
   net::SteadyTimer pause_;
   std::optional<MonoTime> slice_at_;  // of the machine's clock: when the timer fires
-  bool admitted_ = false;             // the tier has admitted the next device operation
+  bool admitted_ = false;             // the tier has admitted an operation that had to wait
   size_t calls_ = 0;
 };
 

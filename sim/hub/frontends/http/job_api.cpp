@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,8 +10,9 @@
 #include <fmt/format.h>
 
 #include "sim/hub/jobs/jobs.hpp"
+#include "sim/hub/query/page.hpp"
 #include "sim/hub/text.hpp"
-#include "sim/protocol/encoding.hpp"
+#include "sim/hub/token_seal.hpp"
 
 namespace twinstorm::hub {
 namespace {
@@ -82,34 +82,25 @@ ServiceResult<void> read_filter(const ServiceCall& call, std::string_view parame
   return twin::argument_invalid(fmt::format("{} '{}' is not known", parameter, name->substr(0, 40)));
 }
 
-ServiceResult<size_t> read_page_size(const ServiceCall& call, const HubConfig& config) {
-  if (!call.max_item_count) return config.query_page_default;
-  const std::string& text = *call.max_item_count;
-  int64_t asked = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), asked);
-  if (error != std::errc{} || end != text.data() + text.size() || asked < 1) {
-    return twin::argument_invalid(fmt::format("x-ms-max-item-count '{}' is not a positive number", text));
-  }
-  return static_cast<size_t>(std::min<int64_t>(asked, config.query_page_max));
+constexpr std::string_view kTokenPurpose = "jobs";
+
+std::string filter_text(const jobs::JobBook::Filter& filter) {
+  return fmt::format("{}/{}", filter.type ? to_string(*filter.type) : "",
+                     filter.status ? to_string(*filter.status) : "");
 }
 
-/// A place in the listing under one filter, sealed so that what comes back was written by this hub.
+/// A place in the listing under one filter.
 std::string make_token(const HubShared& shared, const jobs::JobBook::Filter& filter, uint64_t last) {
-  const std::string place = fmt::format("jobs-{}-{}-{}", filter.type ? static_cast<int>(*filter.type) : -1,
-                                        filter.status ? static_cast<int>(*filter.status) : -1, last);
-  const protocol::Sha256Digest mac = protocol::hmac_sha256(shared.token_key, place);
-  return fmt::format("{}.{}", place, protocol::hex_encode({reinterpret_cast<const char*>(mac.data()), mac.size() / 2}));
+  return seal_token(shared.token_key, kTokenPurpose, fmt::format("{} {}", filter_text(filter), last));
 }
 
 ServiceResult<uint64_t> read_token(const HubShared& shared, const jobs::JobBook::Filter& filter,
                                    std::string_view token) {
-  const std::string_view place = token.substr(0, token.rfind('.'));
-  const std::string_view number = place.substr(place.rfind('-') + 1);
-  uint64_t last = 0;
-  const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), last);
-  const bool whole = error == std::errc{} && end == number.data() + number.size();
-  if (whole && protocol::equal_constant_time(make_token(shared, filter, last), token)) return last;
-  return twin::argument_invalid("x-ms-continuation is not a token of this hub for this query");
+  const auto place = open_token(shared.token_key, kTokenPurpose, token);
+  if (!place) return twin::argument_invalid("x-ms-continuation is not a token of this hub");
+  const std::string prefix = filter_text(filter) + ' ';
+  if (!place->starts_with(prefix)) return twin::argument_invalid("x-ms-continuation: the token is of another query");
+  return std::stoull(place->substr(prefix.size()));
 }
 
 ServiceResult<ServiceAnswer> list(const ServiceCall& call, Shard& first) {
@@ -120,7 +111,8 @@ ServiceResult<ServiceAnswer> list(const ServiceCall& call, Shard& first) {
   if (auto status = read_filter(call, "jobStatus", kStatuses, kOtherStatuses, filter.status, filter.none); !status) {
     return status.error();
   }
-  const auto size = read_page_size(call, first.config());
+  const HubConfig& config = first.config();
+  const auto size = query::read_page_size(call.max_item_count, config.query_page_default, config.query_page_max);
   if (!size) return size.error();
   uint64_t before = 0;
   if (call.continuation && !call.continuation->empty()) {
