@@ -396,8 +396,10 @@ Result<SloSpec> parse_slo(std::string_view whole) {
                     statistic));
   }
   if (is_about_answers(spec.statistic) && spec.metric != SloMetric::all_streams && !operation) {
-    return error(fmt::format("{} belong to an operation or a stream, not to {} (try patchTags {} < {})", statistic,
-                             metric, statistic, spec.statistic == SloStatistic::retries ? "0.5" : "5%"));
+    return error(fmt::format(
+        "{} to an operation or a stream, not to {} (try patchTags {} < {})",
+        spec.statistic == SloStatistic::throttled ? "throttled belongs" : fmt::format("{} belong", statistic), metric,
+        statistic, spec.statistic == SloStatistic::retries ? "0.5" : "5%"));
   }
   if (spec.metric == SloMetric::convergence && spec.statistic == SloStatistic::dropped) {
     return error("an update is never dropped, its patch is (try patchDesired dropped < 1%)");
@@ -461,7 +463,8 @@ std::string describe(const SloSpec& spec) {
   std::string subject;
   switch (spec.statistic) {
     case SloStatistic::errors:
-      subject = fmt::format("share of {} that failed or timed out", metric);
+      subject = spec.metric == SloMetric::query_staleness ? "share of writes that no query showed in time"
+                                                          : fmt::format("share of {} that failed or timed out", metric);
       break;
     case SloStatistic::dropped:
       subject = fmt::format("share of {} the generator dropped", metric);
@@ -549,7 +552,10 @@ SloResult judge(const SloSpec& spec, const Totals& totals) {
   switch (spec.statistic) {
     case SloStatistic::errors:
       result.samples = m.attempted;
-      if (m.attempted == 0) return undecided(fmt::format("no {} was sent", name));
+      if (m.attempted == 0) {
+        return undecided(spec.metric == SloMetric::query_staleness ? "no write was followed to an end"
+                                                                   : fmt::format("no {} was sent", name));
+      }
       result.actual = static_cast<double>(m.unsuccessful) / static_cast<double>(m.attempted);
       break;
     case SloStatistic::conflicts:
@@ -585,7 +591,10 @@ SloResult judge(const SloSpec& spec, const Totals& totals) {
       break;
     default: {
       result.samples = m.latency.count();
-      if (m.latency.empty()) return undecided(fmt::format("no {} succeeded", name));
+      if (m.latency.empty()) {
+        return undecided(spec.metric == SloMetric::query_staleness ? "no write became visible in a query"
+                                                                   : fmt::format("no {} succeeded", name));
+      }
       if (const auto q = quantile_of(spec.statistic)) {
         result.actual = to_seconds(m.latency.percentile(*q));
         if (!enough_samples(m.latency.count(), *q)) {

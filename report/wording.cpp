@@ -73,6 +73,8 @@ void add_counts(OperationRecord& to, const OperationRecord& from) {
   to.dropped += from.dropped;
   to.in_flight += from.in_flight;
   to.not_started += from.not_started;
+  to.conflicts += from.conflicts;
+  to.retries += from.retries;
   for (const auto& [error, count] : from.errors) to.errors[error] += count;
 }
 
@@ -276,6 +278,28 @@ std::string delivery_note(const OperationRecord& stream) {
       fmt::format("{} of {} delivered.", percent_text(share), counted(stream.asked, "operation", "operations"));
   if (!parts.empty()) text += fmt::format(" {}: {}.", causes.front().blame, join(parts));
   return text;
+}
+
+bool met_conflicts(const RunRecord& record) {
+  return std::any_of(record.operations.begin(), record.operations.end(),
+                     [](const auto& entry) { return entry.second.conflicts + entry.second.retries > 0; });
+}
+
+uint64_t throttled_count(const OperationRecord& op) { return errors_of(op, metrics::ErrorClass::throttled); }
+
+bool was_throttled(const RunRecord& record) {
+  if (record.throttling) return true;
+  for (const auto& phase : record.phases) {
+    for (const auto& [kind, op] : phase.operations) {
+      if (throttled_count(op) > 0) return true;
+    }
+  }
+  return false;
+}
+
+std::string ratio_text(std::optional<double> value) {
+  if (!value) return "-";
+  return *value >= 1000 ? format_count(static_cast<uint64_t>(std::llround(*value))) : fmt::format("{:.3g}", *value);
 }
 
 std::string reading(const RunRecord& record) {

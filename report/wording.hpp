@@ -37,6 +37,15 @@ metrics::OperationRecord over_all_phases(const metrics::RunRecord& record, const
 std::string delivery_note(const metrics::OperationRecord& stream);
 inline bool delivered(const metrics::OperationRecord& stream) { return stream.acknowledged == stream.asked; }
 
+/// Whether anything was answered 412 or sent again because of it, in the recorded phases.
+bool met_conflicts(const metrics::RunRecord& record);
+/// Whether the hub has a tier, or anything was answered 429 in any phase.
+bool was_throttled(const metrics::RunRecord& record);
+/// Answers 429 that ended an operation.
+uint64_t throttled_count(const metrics::OperationRecord& op);
+/// What the tables print for shares of a few: `0.27`, `1.5`, `12`; `-` where there is nothing.
+std::string ratio_text(std::optional<double> value);
+
 /// The run in one paragraph of plain words: the verdict, what happened, whether the figures can be trusted.
 std::string reading(const metrics::RunRecord& record);
 /// The independent client measured other latencies: a warning wherever figures are shown.

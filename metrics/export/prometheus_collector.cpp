@@ -5,6 +5,8 @@
 
 #include <prometheus/metric_family.h>
 
+#include "metrics/aggregator.hpp"
+
 namespace twinstorm::metrics {
 namespace {
 
@@ -75,6 +77,7 @@ struct StreamSums {
   uint64_t asked = 0, sent = 0;
   std::array<uint64_t, kOpOutcomeCount> outcomes{};
   std::array<uint64_t, kErrorClassCount> errors{};
+  uint64_t conflicts = 0, retries = 0, pages = 0, rows = 0;
   HistogramSnapshot intended, service;
 
   uint64_t& outcome(OpOutcome o) { return outcomes[static_cast<size_t>(o)]; }
@@ -133,6 +136,7 @@ std::vector<MetricFamily> PrometheusCollector::Collect() const {
 
   // --- operations
   std::vector<ClientMetric> asked, sent, results, errors, in_flight, durations, services, targets;
+  std::vector<ClientMetric> conflicts, retries, pages, rows;
   for (StreamIndex s = 0; s < layout_.streams.size(); ++s) {
     const auto& spec = layout_.streams[s];
     StreamSums sums;
@@ -147,6 +151,10 @@ std::vector<MetricFamily> PrometheusCollector::Collect() const {
         sums.sent += cell.sent.get();
         sums.asked += cell.asked.get();
         for (size_t e = 0; e < kErrorClassCount; ++e) sums.errors[e] += cell.errors[e].count.get();
+        sums.conflicts += cell.conflicts.get();
+        sums.retries += cell.retries.get();
+        sums.pages += cell.pages.get();
+        sums.rows += cell.rows.get();
         cell.intended.add_to(sums.intended);
         cell.service.add_to(sums.service);
       }
@@ -170,6 +178,12 @@ std::vector<MetricFamily> PrometheusCollector::Collect() const {
     in_flight.push_back(gauge(labels, sums.sent > ended ? static_cast<double>(sums.sent - ended) : 0));
     durations.push_back(histogram(labels, sums.intended));
     services.push_back(histogram(labels, sums.service));
+    conflicts.push_back(counter(labels, sums.conflicts));
+    retries.push_back(counter(labels, sums.retries));
+    if (spec.kind == OpKind::query) {
+      pages.push_back(counter(labels, sums.pages));
+      rows.push_back(counter(labels, sums.rows));
+    }
     targets.push_back(gauge({{"stream", spec.name}}, live.target_rates[s]));
   }
   out.gauge("twinstorm_target_rate", "Operations per second the load shape asks for now.", std::move(targets));
@@ -190,6 +204,36 @@ std::vector<MetricFamily> PrometheusCollector::Collect() const {
       std::move(durations));
   out.histogram("twinstorm_op_service_seconds",
                 "Time from sending an operation to its acknowledgement, acknowledged ones only.", std::move(services));
+
+  out.counter("twinstorm_op_conflicts_total",
+              "Answers 412: the twin had changed since its ETag was read. Retried or not.", std::move(conflicts));
+  out.counter("twinstorm_op_retries_total", "Changes sent once more within the same operation.", std::move(retries));
+  out.counter("twinstorm_query_pages_total", "Pages of query results answered.", std::move(pages));
+  out.counter("twinstorm_query_rows_total", "Rows in the pages answered.", std::move(rows));
+
+  // --- query staleness
+  StalenessTotals stale;
+  for (const auto* shard : shards_) {
+    for (PhaseIndex p = 0; p < layout_.phases.size(); ++p) {
+      const auto& phase = shard->phase(p);
+      const auto ended_as = [&](StalenessOutcome o) { return phase.staleness_ended[static_cast<size_t>(o)].get(); };
+      stale.visible += ended_as(StalenessOutcome::visible);
+      stale.not_visible += ended_as(StalenessOutcome::not_visible);
+      stale.unknown += ended_as(StalenessOutcome::unknown);
+      stale.started += phase.staleness_started.get();
+      phase.staleness.add_to(stale.since_acknowledged);
+    }
+  }
+  out.histogram("twinstorm_query_staleness_seconds",
+                "Time from the acknowledgement of a write until a query showed it, exact to the interval of the looks.",
+                {histogram({}, stale.since_acknowledged)});
+  out.counter(
+      "twinstorm_query_staleness_writes_total",
+      "Writes looked for in queries, by how that ended: visible, notVisible before the time-out, unknown.",
+      {counter({{"outcome", "visible"}}, stale.visible), counter({{"outcome", "notVisible"}}, stale.not_visible),
+       counter({{"outcome", "unknown"}}, stale.unknown)});
+  out.gauge("twinstorm_query_staleness_open", "Writes looked for in queries now.",
+            {gauge({}, stale.started > stale.ended() ? static_cast<double>(stale.started - stale.ended()) : 0)});
 
   // --- convergence
   uint64_t started = 0, ended = 0, duplicate = 0, reordered = 0;

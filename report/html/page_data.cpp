@@ -297,6 +297,136 @@ Json convergence(const LoadedRun& run, const Timeline& timeline) {
           {"p99", percentile([](const Interval& i) { return i.total.p99; })}};
 }
 
+using StreamCount = uint64_t IntervalSnapshot::Stream::*;
+
+/// One count of one stream over time, per second.
+Json count_rate(const Timeline& timeline, const std::string& name, StreamCount count) {
+  return timeline.line(Thinning::mean, [&](const IntervalSnapshot& at) -> std::optional<double> {
+    const auto it = std::find_if(at.streams.begin(), at.streams.end(), [&](const auto& s) { return s.name == name; });
+    return it == at.streams.end() ? 0 : per_second((*it).*count, at);
+  });
+}
+
+/// Calls `fn(kind, name, stream)` for each stream, recorded phases.
+template <class Fn>
+void for_each_stream(const LoadedRun& run, Fn&& fn) {
+  for (const auto& kind : operation_order(run)) {
+    for (const auto& [name, op] : run.record.operations.at(kind).streams) fn(kind, name, op);
+  }
+}
+
+Json staleness(const LoadedRun& run, const Timeline& timeline) {
+  if (!run.record.staleness) return nullptr;
+  const auto& s = *run.record.staleness;
+  const auto percentile = [&](auto pick) {
+    return timeline.line(
+        Thinning::largest,
+        [&](const IntervalSnapshot& at) -> std::optional<double> {
+          const auto& l = at.staleness.since_acknowledged;
+          if (l.count == 0) return std::nullopt;
+          return to_seconds(pick(l));
+        },
+        kLatencyDigits);
+  };
+  using metrics::IntervalLatency;
+  return {{"started", s.started},
+          {"visible", s.visible},
+          {"notVisible", s.not_visible},
+          {"unknown", s.unknown},
+          {"open", s.open},
+          {"resolution", number(s.resolution)},
+          {"latency", latency(s.since_acknowledged, run.histogram("queryStaleness"))},
+          {"limit",
+           latency_limit(run, [](const auto& spec) { return spec.metric == metrics::SloMetric::query_staleness; })},
+          {"p50", percentile([](const IntervalLatency& l) { return l.p50; })},
+          {"p99", percentile([](const IntervalLatency& l) { return l.p99; })}};
+}
+
+Json queries(const LoadedRun& run, const Timeline& timeline) {
+  Json rows = Json::array();
+  for_each_stream(run, [&](const std::string&, const std::string& name, const OperationRecord& op) {
+    if (!op.pages) return;
+    rows.push_back({{"name", name},
+                    {"queries", op.acknowledged},
+                    {"pages", op.pages->pages},
+                    {"rows", op.pages->rows},
+                    {"pagesPerQuery", number(op.pages->pages_per_query)},
+                    {"rowsPerQuery", number(op.pages->rows_per_query)},
+                    {"pagesMax", op.pages->pages_max},
+                    {"rowsMax", op.pages->rows_max},
+                    {"p50", number(op.intended.p50)},
+                    {"p99", number(op.intended.p99)},
+                    {"pageRate", count_rate(timeline, name, &IntervalSnapshot::Stream::pages)},
+                    {"rowRate", count_rate(timeline, name, &IntervalSnapshot::Stream::rows)}});
+  });
+  auto stale = staleness(run, timeline);
+  if (rows.empty() && stale.is_null()) return nullptr;
+  return {{"streams", std::move(rows)}, {"staleness", std::move(stale)}};
+}
+
+Json etags(const LoadedRun& run, const Timeline& timeline) {
+  if (!met_conflicts(run.record)) return nullptr;
+  Json rows = Json::array();
+  for_each_stream(run, [&](const std::string& kind, const std::string& name, const OperationRecord& op) {
+    if (op.conflicts + op.retries == 0) return;
+    const auto given_up = op.errors.find("preconditionFailed");
+    rows.push_back({{"name", name},
+                    {"operation", kind},
+                    {"acknowledged", op.acknowledged},
+                    {"conflicts", op.conflicts},
+                    {"conflictShare", number(op.conflict_share())},
+                    {"retries", op.retries},
+                    {"retriesPerSuccess", number(op.retries_per_success())},
+                    {"givenUp", given_up == op.errors.end() ? 0 : given_up->second},
+                    {"acknowledgedRate", count_rate(timeline, name, &IntervalSnapshot::Stream::acknowledged)},
+                    {"conflictRate", count_rate(timeline, name, &IntervalSnapshot::Stream::conflicts)},
+                    {"retryRate", count_rate(timeline, name, &IntervalSnapshot::Stream::retries)}});
+  });
+  return rows;
+}
+
+Json throttling(const LoadedRun& run, const Timeline& timeline) {
+  if (!was_throttled(run.record)) return nullptr;
+  Json hub = nullptr;
+  if (run.record.throttling) {
+    const auto& t = *run.record.throttling;
+    Json classes = Json::array();
+    for (const auto& c : t.classes) {
+      if (c.admitted + c.refused == 0) continue;
+      classes.push_back({{"name", c.name},
+                         {"limit", number(c.limit_per_second)},
+                         {"admitted", c.admitted},
+                         {"shaped", c.shaped},
+                         {"refused", c.refused},
+                         {"delayP50", number(c.delay_p50, kLatencyDigits)},
+                         {"delayP99", number(c.delay_p99, kLatencyDigits)},
+                         {"delayMax", number(c.delay_max, kLatencyDigits)},
+                         {"delaySum", number(c.delay_sum, kLatencyDigits)}});
+    }
+    hub = {{"tier", t.tier}, {"units", t.units}, {"classes", std::move(classes)}};
+    hub["quotaUsed"] = t.quota_used ? Json(*t.quota_used) : Json(nullptr);
+    hub["quotaLimit"] = t.quota_limit ? Json(*t.quota_limit) : Json(nullptr);
+  }
+  Json rows = Json::array();
+  for_each_stream(run, [&](const std::string& kind, const std::string& name, const OperationRecord&) {
+    const auto whole = over_all_phases(run.record, kind, name);
+    if (whole.sent == 0) return;
+    const auto refused = throttled_count(whole);
+    const auto& recorded = run.record.operations.at(kind).streams.at(name);
+    Json row = {{"name", name},
+                {"operation", kind},
+                {"sent", whole.sent},
+                {"acknowledged", whole.acknowledged},
+                {"refused", refused},
+                {"serviceP50", number(recorded.service.p50)},
+                {"serviceP99", number(recorded.service.p99)}};
+    row["refusedRate"] =
+        refused > 0 ? count_rate(timeline, name, &IntervalSnapshot::Stream::throttled) : Json(Json::array());
+    rows.push_back(std::move(row));
+  });
+  return {{"hub", std::move(hub)}, {"streams", std::move(rows)}};
+}
+
 Json devices(const LoadedRun& run, const Timeline& timeline) {
   const auto& d = run.record.devices;
   const auto gauge = [&](Thinning thinning, auto pick) {
@@ -620,6 +750,9 @@ Json page_data(const LoadedRun& run) {
           {"streams", streams(run, timeline)},
           {"operations", operations(run)},
           {"convergence", convergence(run, timeline)},
+          {"queries", queries(run, timeline)},
+          {"etags", etags(run, timeline)},
+          {"throttling", throttling(run, timeline)},
           {"devices", devices(run, timeline)},
           {"errors", std::move(errors)},
           {"errorRates", error_rates(run, timeline)},

@@ -33,6 +33,9 @@ class TextReport {
     invariants();
     operations();
     convergence();
+    queries();
+    etags();
+    throttling();
     undelivered();
     errors();
     books();
@@ -184,6 +187,99 @@ class TextReport {
     row("delivery", c.delivery);
     row("apply (simulated)", c.apply);
     row("acknowledge", c.acknowledge);
+    if (!table.empty()) table.append_to(out_);
+  }
+
+  /// Calls `fn(stream, operation)` for each stream of the recorded phases.
+  template <class Fn>
+  void for_each_stream(Fn&& fn) const {
+    for_each_operation([&](const std::string&, const OperationRecord& op) {
+      for (const auto& [name, stream] : op.streams) fn(name, stream);
+    });
+  }
+
+  void queries() {
+    TextTable table{
+        {{"stream", Align::left}, {"queries"}, {"pages"}, {"rows"}, {"pages/query"}, {"rows/query"}, {"most rows"}}};
+    for_each_stream([&](const std::string& name, const OperationRecord& op) {
+      if (!op.pages) return;
+      const auto& p = *op.pages;
+      table.add({printable(name, 60), format_count(op.acknowledged), format_count(p.pages), format_count(p.rows),
+                 ratio_text(p.pages_per_query), ratio_text(p.rows_per_query),
+                 p.pages_per_query ? format_count(p.rows_max) : "-"});
+    });
+    if (table.empty() && !record_.staleness) return;
+    title("Queries (recorded phases)");
+    if (!table.empty()) table.append_to(out_);
+    if (!record_.staleness) return;
+    const auto& s = *record_.staleness;
+    const auto& l = s.since_acknowledged;
+    out_ += fmt::format("  staleness (write acknowledged -> visible in a query): p50 {}, p99 {}, max {}{}\n",
+                        duration_text(l.p50), duration_text(l.p99), duration_text(l.max),
+                        s.resolution ? fmt::format("; exact to {}", duration_text(s.resolution)) : std::string{});
+    out_ += fmt::format("  {} followed: {} visible, {} not visible in time, {} unknown, {} open\n",
+                        counted(s.started, "write", "writes"), format_count(s.visible), format_count(s.not_visible),
+                        format_count(s.unknown), format_count(s.open));
+  }
+
+  void etags() {
+    if (!met_conflicts(record_)) return;
+    title("ETags (recorded phases; conflict = answer 412, share of all changes sent)");
+    TextTable table{{{"stream", Align::left},
+                     {"acknowledged"},
+                     {"conflicts"},
+                     {"share"},
+                     {"retries"},
+                     {"retries/success"},
+                     {"given up"}}};
+    for_each_stream([&](const std::string& name, const OperationRecord& op) {
+      if (op.conflicts + op.retries == 0) return;
+      const auto given_up = op.errors.find("preconditionFailed");
+      table.add({printable(name, 60), format_count(op.acknowledged), format_count(op.conflicts),
+                 op.conflict_share() ? percent_text(*op.conflict_share()) : "-", format_count(op.retries),
+                 ratio_text(op.retries_per_success()),
+                 format_count(given_up == op.errors.end() ? 0 : given_up->second)});
+    });
+    table.append_to(out_);
+  }
+
+  void throttling() {
+    if (!was_throttled(record_)) return;
+    title("Throttling (whole run)");
+    if (record_.throttling) {
+      const auto& t = *record_.throttling;
+      out_ += fmt::format("  the hub is {} with {}", printable(t.tier, 20), counted(t.units, "unit", "units"));
+      if (t.quota_used && t.quota_limit) {
+        out_ += fmt::format("; {} of {} messages of the day used", format_count(*t.quota_used),
+                            format_count(*t.quota_limit));
+      }
+      out_ += "\n";
+      TextTable table{{{"class", Align::left},
+                       {"limit"},
+                       {"admitted"},
+                       {"of these delayed"},
+                       {"delay p50"},
+                       {"p99"},
+                       {"max"},
+                       {"refused (429)"}}};
+      for (const auto& c : t.classes) {
+        if (c.admitted + c.refused == 0) continue;
+        table.add({printable(c.name, 40), c.limit_per_second ? format_rate(Rate{*c.limit_per_second}) : "-",
+                   format_count(c.admitted), format_count(c.shaped), duration_text(c.delay_p50),
+                   duration_text(c.delay_p99), duration_text(c.delay_max), format_count(c.refused)});
+      }
+      if (!table.empty()) table.append_to(out_);
+    }
+    TextTable table{{{"stream", Align::left}, {"sent"}, {"answered 429"}, {"share"}}};
+    for_each_operation([&](const std::string& kind, const OperationRecord& op) {
+      for (const auto& [name, unused] : op.streams) {
+        const auto whole = over_all_phases(record_, kind, name);
+        const auto refused = throttled_count(whole);
+        if (refused == 0 || whole.sent == 0) continue;
+        table.add({printable(name, 60), format_count(whole.sent), format_count(refused),
+                   percent_text(static_cast<double>(refused) / static_cast<double>(whole.sent))});
+      }
+    });
     if (!table.empty()) table.append_to(out_);
   }
 

@@ -133,6 +133,86 @@ export interface Convergence {
   p99: Series;
 }
 
+export interface QueryStream {
+  name: string;
+  queries: number;
+  pages: number;
+  rows: number;
+  pagesPerQuery: number | null;
+  rowsPerQuery: number | null;
+  pagesMax: number;
+  rowsMax: number;
+  p50: number | null;
+  p99: number | null;
+  pageRate: Series;
+  rowRate: Series;
+}
+
+/** Writes that were looked for in queries. */
+export interface Staleness {
+  started: number;
+  visible: number;
+  notVisible: number;
+  unknown: number;
+  open: number;
+  /** Seconds between two looks. */
+  resolution: number | null;
+  latency: Latency | null;
+  limit: Limit | null;
+  p50: Series;
+  p99: Series;
+}
+
+export interface Queries {
+  streams: QueryStream[];
+  staleness: Staleness | null;
+}
+
+export interface EtagStream {
+  name: string;
+  operation: string;
+  acknowledged: number;
+  conflicts: number;
+  conflictShare: number | null;
+  retries: number;
+  retriesPerSuccess: number | null;
+  givenUp: number;
+  acknowledgedRate: Series;
+  conflictRate: Series;
+  retryRate: Series;
+}
+
+/** As the hub counted it, over the whole run. */
+export interface ThrottlingClass {
+  name: string;
+  limit: number | null;
+  admitted: number;
+  shaped: number;
+  refused: number;
+  delayP50: number | null;
+  delayP99: number | null;
+  delayMax: number | null;
+  delaySum: number | null;
+}
+
+/** As the run saw it: counts of the whole run, latencies of recorded phases. */
+export interface ThrottledStream {
+  name: string;
+  operation: string;
+  sent: number;
+  acknowledged: number;
+  refused: number;
+  serviceP50: number | null;
+  serviceP99: number | null;
+  /** Empty if nothing was refused. */
+  refusedRate: Series;
+}
+
+export interface Throttling {
+  hub: { tier: string; units: number; classes: ThrottlingClass[]; quotaUsed: number | null; quotaLimit: number | null } | null;
+  streams: ThrottledStream[];
+}
+
 export interface ErrorRow {
   operation: string;
   stream: string;
@@ -222,6 +302,10 @@ export interface PageData {
   streams: Stream[];
   operations: Operation[];
   convergence: Convergence | null;
+  /** These three are null when there is nothing of the kind, and then have no section. */
+  queries: Queries | null;
+  etags: EtagStream[] | null;
+  throttling: Throttling | null;
   devices: {
     target: number;
     connected: number;

@@ -3,6 +3,7 @@ import { canarySection } from "./canary";
 import { chart, type Colour } from "./chart";
 import { cumulative, spectrum, wantsLog } from "./curve";
 import { definitions } from "./definitions";
+import { etagSection, querySection, throttlingSection } from "./service";
 import { badge, empty, h, pairs, table, type Child, type Column } from "./dom";
 import { bytes, clock, count, duration, foreign, percent, rate } from "./format";
 import type { Convergence, Counts, Latency, LedgerRow, Operation, PageData, Series, Stream } from "./model";
@@ -15,7 +16,7 @@ export interface Section {
 }
 
 const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
-const hasSamples = (values: Series) => values.some((v) => v !== null);
+export const hasSamples = (values: Series) => values.some((v) => v !== null);
 
 export function sections(data: PageData): Section[] {
   return [
@@ -24,6 +25,9 @@ export function sections(data: PageData): Section[] {
     { id: "load", title: "Load: asked and delivered", body: load(data) },
     { id: "operations", title: "Latency by operation", body: operations(data) },
     { id: "convergence", title: "Convergence: desired to reported", body: convergence(data) },
+    ...(data.queries === null ? [] : [{ id: "queries", title: "Queries", body: querySection(data, data.queries) }]),
+    ...(data.etags === null ? [] : [{ id: "etags", title: "ETags", body: etagSection(data, data.etags) }]),
+    ...(data.throttling === null ? [] : [{ id: "throttling", title: "Throttling", body: throttlingSection(data, data.throttling) }]),
     { id: "devices", title: "Devices and connections", body: devices(data) },
     { id: "errors", title: "Errors", body: errors(data) },
     { id: "ledger", title: "Ledger", body: ledger(data) },
@@ -213,7 +217,7 @@ function load(data: PageData): Child {
   ];
 }
 
-function latencyTable(caption: string, rows: { name: string; latency: Latency | null }[]): HTMLElement {
+export function latencyTable(caption: string, rows: { name: string; latency: Latency | null }[]): HTMLElement {
   type Row = (typeof rows)[number];
   const at = (title: string, pick: (l: Latency) => number | null): Column<Row> => ({
     title,

@@ -19,8 +19,10 @@ using testing::HasSubstr;
 RunContents make_sample_run() {
   const RecorderLayout layout{{{"therm.connect", OpKind::connect, "therm", "mqtt"},
                                {"rollout", OpKind::patch_desired, "rollout", "http"},
-                               {"hotfix", OpKind::patch_desired, "hotfix", "http"}},
-                              {{"warmup", false}, {"steady", true}, {"storm", true}, {"settle", true}}};
+                               {"hotfix", OpKind::patch_desired, "hotfix", "http"},
+                               {"dashboard", OpKind::query, "dashboard", "http"}},
+                              {{"warmup", false}, {"steady", true}, {"storm", true}, {"settle", true}},
+                              50ms};
   const WallTime start{1'700'000'000s};
   ShardRecorder a(layout), b(layout);
   Aggregator aggregator(layout, {&a, &b}, MonoTime{});
@@ -49,6 +51,21 @@ RunContents make_sample_run() {
       if (second == 20) continue;
       shard.convergence_ended(phase, ConvergenceOutcome::applied,
                               {latency * 3, latency, latency, latency, latency / 3});
+    }
+    if (second > 2 && second < 16) {
+      a.asked(3, phase);
+      a.sent(3, phase);
+      for (const uint64_t rows : {100, 100, 37}) a.page(3, phase, rows);
+      a.acknowledged(3, phase, 9ms, 8ms);
+      a.query_ended(3, phase, 3, 237);
+      b.conflict(1, phase);
+      b.retried(1, phase);
+      b.staleness_started(phase);
+      if (second % 5 == 0) {
+        b.staleness_ended(phase, StalenessOutcome::not_visible, 0s);
+      } else if (second % 5 != 1) {
+        b.staleness_ended(phase, StalenessOutcome::visible, std::chrono::seconds{second});
+      }
     }
     a.set_devices({0, 1, 40, 2});
     a.bytes_in(1234);
@@ -90,6 +107,12 @@ RunContents make_sample_run() {
   record.generator.heap_bytes_per_device = 612.5;
   record.generator.busy_shares = {0.3, 0.0};
   record.hub = HubRecord{1.25, 33'000'000, {true, {{"patches", 10, 12, 3}, {"connects", 1, 2}}}};
+  record.throttling = ThrottlingRecord{
+      "S1",
+      2,
+      {{"twinReads", 100.0, 9'000, 4'000, 77, 1.5, 2.25, 3.0, 6'000.5}, {"queries", {}, 3, 0, 0, {}, {}, {}, 0}},
+      12'000,
+      {}};
   record.canary.emplace();
   record.canary->device = "rollout-canary";
   record.canary->client = "Paho MQTT C++ 1.2.0";
@@ -154,9 +177,9 @@ TEST(RunRecordNumbers, AddUpOverStreamsKindsAndPhases) {
   EXPECT_EQ(patch.errors, (std::map<std::string, uint64_t>{{"deviceOffline", 18}, {"throttled", 18}}));
   EXPECT_EQ(patch.streams.at("rollout").asked + patch.streams.at("hotfix").asked, patch.asked);
   EXPECT_EQ(record.operations.at("connect").asked, 0u) << "kinds of the scenario are there, used or not";
-  EXPECT_FALSE(record.operations.contains("query"));
+  EXPECT_FALSE(record.operations.contains("telemetry"));
 
-  EXPECT_EQ(record.ledger.asked, 20u * 120) << "with the warm-up";
+  EXPECT_EQ(record.ledger.asked, 20u * 120 + 13) << "with the warm-up";
   EXPECT_TRUE(record.ledger.holds);
   EXPECT_EQ(record.run.recorded_seconds, 18);
   ASSERT_EQ(record.phases.size(), 4u);
@@ -168,7 +191,7 @@ TEST(RunRecordNumbers, AddUpOverStreamsKindsAndPhases) {
   EXPECT_EQ(record.convergence.open, 118u);
   EXPECT_EQ(record.convergence.backlog_max, 118u);
   EXPECT_EQ(record.devices.reconnect_reasons, (std::map<std::string, uint64_t>{{"keepAlive", 1}}));
-  EXPECT_DOUBLE_EQ(record.generator.dropped_share, 18.0 / (18 * 120));
+  EXPECT_DOUBLE_EQ(record.generator.dropped_share, 18.0 / (18 * 120 + 13));
 
   ASSERT_EQ(record.errors.size(), 2u);
   EXPECT_EQ(record.errors[0].count, 20u);
@@ -336,6 +359,39 @@ TEST(SummarySchema, DescribesEveryMemberOfASummary) {
   bad["phases"][0]["operations"]["patchDesired"]["intended"]["p99"] = "x";
   EXPECT_EQ(disagreement(schema, schema, bad, ""),
             ".phases[].operations.patchDesired.intended.p99: is string, not [\"number\",\"null\"]");
+}
+
+TEST(SummaryJson, OfARunWithoutQueriesOrATierSaysNothingOfThem) {
+  auto record = sample_run().record;
+  record.staleness.reset();
+  record.throttling.reset();
+  const auto json = to_json(record);
+  EXPECT_FALSE(json.contains("queryStaleness"));
+  EXPECT_FALSE(json.contains("throttling"));
+  EXPECT_FALSE(json.at("operations").at("connect").contains("conflicts"));
+  EXPECT_FALSE(json.at("operations").at("connect").contains("pages"));
+  EXPECT_FALSE(json.at("ci").contains("queryStalenessP99Seconds"));
+}
+
+TEST(SummaryJson, OfARunThatQueriedHasItsFigures) {
+  const auto json = to_json(sample_run().record);
+  const auto& pages = json.at("operations").at("query").at("pages");
+  EXPECT_EQ(pages.at("pages"), 39);
+  EXPECT_EQ(pages.at("rows"), 13 * 237);
+  EXPECT_EQ(pages.at("pagesPerQuery"), 3);
+  EXPECT_EQ(pages.at("rowsPerQuery"), 237);
+  EXPECT_EQ(pages.at("rowsMax"), 237);
+  EXPECT_EQ(json.at("operations").at("patchDesired").at("conflicts"), 13);
+  EXPECT_EQ(json.at("operations").at("patchDesired").at("streams").at("rollout").at("retries"), 13);
+  const auto& staleness = json.at("queryStaleness");
+  EXPECT_EQ(staleness.at("started"), 13);
+  EXPECT_EQ(staleness.at("visible"), 8);
+  EXPECT_EQ(staleness.at("notVisible"), 3);
+  EXPECT_EQ(staleness.at("open"), 2);
+  EXPECT_EQ(staleness.at("resolution"), 0.05);
+  EXPECT_EQ(staleness.at("sinceAcknowledged").at("max"), 14);
+  EXPECT_EQ(json.at("throttling").at("classes").at(0).at("shaped"), 4'000);
+  EXPECT_EQ(json.at("ci").at("throttlingRefused"), 77);
 }
 
 TEST(SeriesJson, ComesBackTheSame) {

@@ -36,28 +36,41 @@ TEST_P(ParsedSlo, SaysWhatItsTextSays) {
 }
 INSTANTIATE_TEST_SUITE_P(
     Grammar, ParsedSlo,
-    testing::Values(Parsed{"convergence p99 < 500ms during steady", SloMetric::convergence, SloStatistic::p99,
-                           SloComparison::less, 0.5, "steady", "p99 of convergence below 500 ms during \"steady\""},
-                    Parsed{"reportedUpdate errors < 0.1%", SloMetric::operation, SloStatistic::errors,
-                           SloComparison::less, 0.001, "", "share of report that failed or timed out below 0.1 %"},
-                    Parsed{"query p95 < 200ms", SloMetric::operation, SloStatistic::p95, SloComparison::less, 0.2, "",
-                           "p95 of query below 200 ms"},
-                    Parsed{"query service p999<=1.5s", SloMetric::operation, SloStatistic::p999,
-                           SloComparison::less_equal, 1.5, "", "p999 of query (service time) at most 1.5 s"},
-                    Parsed{"  rollout   rate>= 49.5/s  ", SloMetric::stream, SloStatistic::rate,
-                           SloComparison::greater_equal, 49.5, "", "rate of successful rollout at least 49.5/s"},
-                    Parsed{"thermostats.report dropped < 1%", SloMetric::stream, SloStatistic::dropped,
-                           SloComparison::less, 0.01, "",
-                           "share of thermostats.report the generator dropped below 1 %"},
-                    Parsed{"connect count >= 5000", SloMetric::operation, SloStatistic::count,
-                           SloComparison::greater_equal, 5000, "", "number of successful connect at least 5,000"},
-                    Parsed{"convergenceSystem max < 2 s during storm-2", SloMetric::convergence_system,
-                           SloStatistic::max, SloComparison::less, 2, "storm-2",
-                           "max of convergenceSystem below 2 s during \"storm-2\""},
-                    Parsed{"scheduleLag p99 < 50ms", SloMetric::schedule_lag, SloStatistic::p99, SloComparison::less,
-                           0.05, "", "p99 of scheduleLag below 50 ms"},
-                    Parsed{"query errors <= 0", SloMetric::operation, SloStatistic::errors, SloComparison::less_equal,
-                           0, "", "share of query that failed or timed out at most 0 %"}));
+    testing::Values(
+        Parsed{"convergence p99 < 500ms during steady", SloMetric::convergence, SloStatistic::p99, SloComparison::less,
+               0.5, "steady", "p99 of convergence below 500 ms during \"steady\""},
+        Parsed{"reportedUpdate errors < 0.1%", SloMetric::operation, SloStatistic::errors, SloComparison::less, 0.001,
+               "", "share of report that failed or timed out below 0.1 %"},
+        Parsed{"query p95 < 200ms", SloMetric::operation, SloStatistic::p95, SloComparison::less, 0.2, "",
+               "p95 of query below 200 ms"},
+        Parsed{"query service p999<=1.5s", SloMetric::operation, SloStatistic::p999, SloComparison::less_equal, 1.5, "",
+               "p999 of query (service time) at most 1.5 s"},
+        Parsed{"  rollout   rate>= 49.5/s  ", SloMetric::stream, SloStatistic::rate, SloComparison::greater_equal, 49.5,
+               "", "rate of successful rollout at least 49.5/s"},
+        Parsed{"thermostats.report dropped < 1%", SloMetric::stream, SloStatistic::dropped, SloComparison::less, 0.01,
+               "", "share of thermostats.report the generator dropped below 1 %"},
+        Parsed{"connect count >= 5000", SloMetric::operation, SloStatistic::count, SloComparison::greater_equal, 5000,
+               "", "number of successful connect at least 5,000"},
+        Parsed{"convergenceSystem max < 2 s during storm-2", SloMetric::convergence_system, SloStatistic::max,
+               SloComparison::less, 2, "storm-2", "max of convergenceSystem below 2 s during \"storm-2\""},
+        Parsed{"scheduleLag p99 < 50ms", SloMetric::schedule_lag, SloStatistic::p99, SloComparison::less, 0.05, "",
+               "p99 of scheduleLag below 50 ms"},
+        Parsed{"queryStaleness p99 < 5s during steady", SloMetric::query_staleness, SloStatistic::p99,
+               SloComparison::less, 5, "steady", "p99 of queryStaleness below 5 s during \"steady\""},
+        Parsed{"queryStaleness errors < 1%", SloMetric::query_staleness, SloStatistic::errors, SloComparison::less,
+               0.01, "", "share of writes that no query showed in time below 1 %"},
+        Parsed{"conflicts < 5%", SloMetric::all_streams, SloStatistic::conflicts, SloComparison::less, 0.05, "",
+               "share of changes by operations answered 412 below 5 %"},
+        Parsed{"throttled>1% during overload", SloMetric::all_streams, SloStatistic::throttled, SloComparison::greater,
+               0.01, "overload", "share of operations ended by an answer 429 above 1 % during \"overload\""},
+        Parsed{"patchTags conflicts < 20%", SloMetric::operation, SloStatistic::conflicts, SloComparison::less, 0.2, "",
+               "share of changes by patchTags answered 412 below 20 %"},
+        Parsed{"counters retries <= 0.5", SloMetric::stream, SloStatistic::retries, SloComparison::less_equal, 0.5, "",
+               "retries per successful counters at most 0.5"},
+        Parsed{"conflicts p99 < 1s", SloMetric::stream, SloStatistic::p99, SloComparison::less, 1, "",
+               "p99 of conflicts below 1 s"},
+        Parsed{"query errors <= 0", SloMetric::operation, SloStatistic::errors, SloComparison::less_equal, 0, "",
+               "share of query that failed or timed out at most 0 %"}));
 
 struct Refused {
   const char* text;
@@ -73,6 +86,18 @@ TEST_P(RefusedSlo, NamesTheWordAndTheFix) {
 INSTANTIATE_TEST_SUITE_P(
     Grammar, RefusedSlo,
     testing::Values(
+        Refused{"conflicts < 5", "\"conflicts < 5\": \"5\" has no unit; conflicts is a share (try \"5%\")"},
+        Refused{"patchTags retries < 5%",
+                "\"patchTags retries < 5%\": \"5%\" is not a number; retries are counted per success (try 0.5)"},
+        Refused{"queryStaleness rate > 1/s",
+                "\"queryStaleness rate > 1/s\": queryStaleness has no rate (try queryStaleness p99 < 5s, or "
+                "queryStaleness errors < 1% for writes that no query showed in time)"},
+        Refused{"queryStaleness service p99 < 1s",
+                "\"queryStaleness service p99 < 1s\": queryStaleness has no service time; leave \"service\" out"},
+        Refused{
+            "convergence throttled < 1%",
+            "\"convergence throttled < 1%\": throttled belongs to an operation or a stream, not to convergence (try "
+            "patchTags throttled < 5%)"},
         Refused{"convergence p99 < 500",
                 "\"convergence p99 < 500\": \"500\" has no unit; p99 is a duration (try \"500ms\" or \"500s\")"},
         Refused{"query errors < 0.1", "\"query errors < 0.1\": \"0.1\" has no unit; errors is a share (try \"0.1%\")"},
@@ -88,20 +113,20 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{
             "query p98 < 5ms",
             "\"query p98 < 5ms\": \"p98\" is not a statistic (did you mean \"p90\"?); use p50, p90, p95, p99, p999, "
-            "mean, max, errors, rate, dropped or count"},
+            "mean, max, errors, rate, dropped, count, conflicts, retries or throttled"},
         Refused{"query eror < 5%",
                 "\"query eror < 5%\": \"eror\" is not a statistic (did you mean \"errors\"?); use p50, p90, p95, p99, "
-                "p999, mean, max, errors, rate, dropped or count"},
+                "p999, mean, max, errors, rate, dropped, count, conflicts, retries or throttled"},
         Refused{"query p99 = 5ms", "\"query p99 = 5ms\": \"=\" is not a comparison; use <, <=, > or >="},
         Refused{"query p99", "\"query p99\": a comparison is missing after \"p99\": <, <=, > or >="},
         Refused{"query p99 <", "\"query p99 <\": a value is missing after \"<\""},
         Refused{"query",
                 "\"query\": a statistic is missing after \"query\": p50, p90, p95, p99, p999, mean, max, errors, "
-                "rate, dropped or count"},
+                "rate, dropped, count, conflicts, retries or throttled"},
         Refused{"", "\"\": an objective is empty (try \"convergence p99 < 500ms during steady\")"},
         Refused{"< 5ms",
                 "\"< 5ms\": \"<\" is not a metric; begin with an operation, a stream, convergence, "
-                "convergenceSystem or scheduleLag (try \"convergence p99 < 500ms during steady\")"},
+                "convergenceSystem, queryStaleness or scheduleLag (try \"convergence p99 < 500ms during steady\")"},
         Refused{"query p99 < 5ms in steady",
                 "\"query p99 < 5ms in steady\": \"in\" is too much; only \"during <phase>\" may follow the value"},
         Refused{"query p99 < 5ms during",
@@ -226,6 +251,52 @@ TEST_F(JudgedSlo, JudgesConvergenceByAllUpdatesThatReachedTheirDevice) {
   EXPECT_DOUBLE_EQ(*judged("convergenceSystem p90 < 1s").actual, 0.02);
   EXPECT_DOUBLE_EQ(*judged("convergence errors < 1%").actual, 1.0 / 1001);
   EXPECT_EQ(*judged("convergence count > 1").actual, 980);
+}
+
+TEST_F(JudgedSlo, CountsConflictsAgainstEveryChangeSentAndRetriesAgainstSuccesses) {
+  operations(0, 1, 80, 5ms);
+  for (int i = 0; i < 20; ++i) {
+    shard.conflict(0, 1);
+    shard.retried(0, 1);
+  }
+  EXPECT_DOUBLE_EQ(*judged("patchDesired conflicts < 25%").actual, 0.2) << "20 of 80 first and 20 repeated changes";
+  EXPECT_DOUBLE_EQ(*judged("rollout retries < 0.5").actual, 0.25);
+  EXPECT_EQ(judged("rollout retries < 0.25").detail, "0.25: target < 0.25");
+  operations(1, 1, 100, 5ms);
+  EXPECT_DOUBLE_EQ(*judged("conflicts < 25%").actual, 0.1) << "of all streams together";
+  EXPECT_EQ(judged("conflicts < 25% during storm").detail, "no operations was sent");
+  EXPECT_EQ(to_record(judged("rollout retries < 0.5")).unit, "perSuccess");
+  EXPECT_EQ(to_record(judged("conflicts < 25%")).unit, "share");
+}
+
+TEST_F(JudgedSlo, CountsAnswers429AgainstWhatWasSent) {
+  operations(1, 1, 90, 1ms);
+  for (int i = 0; i < 10; ++i) {
+    shard.asked(1, 1);
+    shard.sent(1, 1);
+    shard.failed(1, 1, i < 6 ? ErrorClass::throttled : ErrorClass::server_error, 1ms);
+  }
+  EXPECT_DOUBLE_EQ(*judged("ops throttled < 10%").actual, 0.06);
+  EXPECT_EQ(judged("throttled > 5%").status, SloStatus::passed);
+}
+
+TEST_F(JudgedSlo, JudgesStalenessOfVisibleWritesAndCountsTheOthersAsErrors) {
+  EXPECT_EQ(judged("queryStaleness p90 < 5s").detail,
+            "no write was looked for in queries (give a back end that writes \"staleness\")");
+  shard.staleness_started(1);
+  shard.staleness_ended(1, StalenessOutcome::unknown, 0s);
+  EXPECT_EQ(judged("queryStaleness p90 < 5s").detail, "no write became visible in a query");
+  EXPECT_EQ(judged("queryStaleness errors < 5%").detail, "no write was followed to an end");
+  for (int i = 0; i < 99; ++i) {
+    shard.staleness_started(1);
+    shard.staleness_ended(1, StalenessOutcome::visible, 2s);
+  }
+  shard.staleness_started(2);
+  shard.staleness_ended(2, StalenessOutcome::not_visible, 0s);
+  EXPECT_EQ(judged("queryStaleness max <= 2s").status, SloStatus::passed);
+  EXPECT_EQ(judged("queryStaleness p90 < 1s during steady").status, SloStatus::failed);
+  EXPECT_DOUBLE_EQ(*judged("queryStaleness errors < 5%").actual, 0.01) << "the unknown one is neither";
+  EXPECT_DOUBLE_EQ(*judged("queryStaleness count > 1").actual, 99);
 }
 
 TEST_F(JudgedSlo, BecomesARecordWithItsUnit) {
