@@ -1,4 +1,5 @@
-// Every case of the query conformance table, imported and asked for over HTTP, with one shard and with several.
+// Every case of the query conformance table and of our own further ones, imported and asked for over HTTP, with one
+// shard and with several.
 #include <algorithm>
 #include <fstream>
 
@@ -15,6 +16,17 @@ using nlohmann::json;
 const json& table() {
   static const json loaded = json::parse(std::ifstream{TWINSTORM_SOURCE_DIR "/tests/vectors/query-cases.json"});
   return loaded;
+}
+
+/// The shared cases, then ours.
+const std::vector<json>& cases() {
+  static const std::vector<json> all = [] {
+    auto list = table()["cases"].get<std::vector<json>>();
+    const json more = json::parse(std::ifstream{TWINSTORM_SOURCE_DIR "/tests/vectors/query-cases-more.json"});
+    list.insert(list.end(), more["cases"].begin(), more["cases"].end());
+    return list;
+  }();
+  return all;
 }
 
 const json& fixture(const json& list, const std::function<bool(const json&)>& wanted) {
@@ -75,7 +87,7 @@ void sort_rows(std::vector<json>& rows) {
 }
 
 TEST_P(QueryConformance, EveryCaseOfTheTable) {
-  for (const json& test : table()["cases"]) {
+  for (const json& test : cases()) {
     SCOPED_TRACE(test["id"].get<std::string>() + ": " + test["query"].get<std::string>().substr(0, 200));
     const json& expect = test["expect"];
     const Rows got = ask(test);

@@ -15,6 +15,10 @@ const { authority } = require('./lib/certificates.js');
 const { startHub } = require('./lib/hub_process.js');
 const { makeIssuer } = require('./lib/issuer.js');
 
+// What the hub of a file needs beside the usual.
+const hubArguments = {
+  'queries.test.js': ['--import', path.join(__dirname, '..', '..', 'vectors', 'query-cases.json')],
+};
 const fileTimeout = 1000 * Number(process.env.TWINSTORM_SDK_TIMEOUT || 110);
 
 function fail(text) {
@@ -62,10 +66,12 @@ async function main() {
     const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'twinstorm-sdk-'));
     const devices = authority(folder, 'twinstorm test devices');
     const issuer = makeIssuer(folder);
-    const hub = await startHub({ folder, args: ['--device-ca', `${devices.base}.pem`, ...issuer.hubArguments] });
+    const more = hubArguments[path.basename(file)] ?? [];
+    const args = ['--device-ca', `${devices.base}.pem`, ...issuer.hubArguments, ...more];
+    const hub = await startHub({ folder, args });
     try {
-      const more = { TWINSTORM_DEVICE_AUTHORITY: devices.base, TWINSTORM_ENTRA: issuer.file };
-      if (!(await runFile(file, hub, more))) failed += 1;
+      const env = { TWINSTORM_DEVICE_AUTHORITY: devices.base, TWINSTORM_ENTRA: issuer.file };
+      if (!(await runFile(file, hub, env))) failed += 1;
     } finally {
       const trouble = await hub.stop();
       if (trouble) {
