@@ -161,6 +161,7 @@ void Jobs::expire(uint64_t number) {
   for (size_t i = 0; i < run->next; ++i) {
     if (run->part->rows[i].status == jobs::DeviceJobStatus::running) finish(*run, i, execution_time_over());
   }
+  report(*run);
   schedule(Nanos::zero());  // for those that have not begun
 }
 
@@ -248,6 +249,7 @@ void Jobs::work_on(const std::shared_ptr<Run>& run, size_t index) {
   jobs::DeviceJobRow& row = run->part->rows[index];
   row.status = jobs::DeviceJobStatus::running;
   row.started = row.updated = shard_.wall_now();
+  ++run->running;
   DeviceRecord* record = shard_.store().find(row.device_id, {});
   if (record == nullptr) {
     finish(*run, index, device_not_found(row.device_id));
@@ -265,14 +267,12 @@ void Jobs::work_on(const std::shared_ptr<Run>& run, size_t index) {
     return;
   }
   ++calls_;
-  ++run->running;
   const auto answered = [this, run, index, policy](MethodOutcome outcome) {
     --calls_;
     if (policy != nullptr) {
       policy->charge_method(run->spec().method.payload.size(), outcome ? outcome->payload.size() : 0,
                             shard_.wall_now());
     }
-    --run->running;
     if (run->part->rows[index].status == jobs::DeviceJobStatus::running) finish(*run, index, std::move(outcome));
     if (!waiting_.empty()) schedule(Nanos::zero());
     if (std::exchange(run->report_posted, true)) return;
@@ -286,6 +286,7 @@ void Jobs::work_on(const std::shared_ptr<Run>& run, size_t index) {
 
 void Jobs::finish(Run& run, size_t index, MethodOutcome outcome) {
   ++(outcome ? run.succeeded : run.failed);
+  if (run.part->rows[index].status == jobs::DeviceJobStatus::running) --run.running;
   shard_.counts().add(outcome ? &HubCounts::job_device_operations_succeeded : &HubCounts::job_device_operations_failed);
   shard_.store().device_jobs.finish(*run.part, run.part->rows[index], std::move(outcome), shard_.wall_now());
   --run.unfinished;

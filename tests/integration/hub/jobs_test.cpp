@@ -426,14 +426,13 @@ TEST_P(JobsTest, ALargeJobLetsOthersIn) {
   RawHttp http = service();
   std::vector<Nanos> took;
   const SteadyClock steady;
-  while (hub->counts().jobs_completed < 20) {
+  do {
     const MonoTime begin = steady.mono();
     ASSERT_EQ(http.request("PATCH", "/twins/patched", R"({"tags":{"a":1}})").status, 200);
     took.push_back(steady.mono() - begin);
     ASSERT_LT(took.size(), 100'000u);
-  }
+  } while (hub->counts().jobs_completed < 20);
   EXPECT_EQ(hub->counts().job_device_operations_succeeded, 20u * 901u);
-  ASSERT_FALSE(took.empty());
   std::sort(took.begin(), took.end());
   EXPECT_LT(took[took.size() / 2], 100ms);  // far above what it takes; a job that stalls a shard shows all the same
 }
