@@ -1,7 +1,8 @@
-// The back ends of one shard: applications that patch, replace, read and query twins over the service's REST API.
+// The back ends of one shard: applications that work on twins, devices and jobs over the service's REST API.
 //
-// Each back end is a group of alike clients with its own connections. An arrival becomes one operation in the ledger; a
-// query over all pages is one operation of several requests.
+// Each back end is a group of alike clients with its own connections. An arrival becomes one operation in the ledger,
+// however many requests it takes: what they are is its procedure's business (operations/procedure.hpp); sending them,
+// waiting, deadlines and the books are the pool's.
 #pragma once
 
 #include <cstdint>
@@ -12,50 +13,17 @@
 #include <vector>
 
 #include "metrics/shard_recorder.hpp"
+#include "sim/backend/behavior.hpp"
+#include "sim/backend/created_devices.hpp"
 #include "sim/backend/http_client.hpp"
+#include "sim/backend/operations/procedure.hpp"
+#include "sim/backend/request_books.hpp"
 #include "sim/backend/service_access.hpp"
+#include "sim/backend/staleness_probe.hpp"
 #include "sim/base/ids.hpp"
-#include "sim/base/rng.hpp"
+#include "sim/base/slab.hpp"
 
 namespace twinstorm::backend {
-
-/// Appends JSON text for arrival `n`; draws from `rng`.
-using Renderer = std::function<void(Rng& rng, uint64_t n, std::string& out)>;
-
-/// One back end. Made once per run, shared by all shards, read-only.
-struct BackendBehavior {
-  std::string name;
-  metrics::OpKind op = metrics::OpKind::patch_desired;
-  metrics::StreamIndex stream = 0;
-  Renderer desired;   ///< patch_desired, replace_twin: the value of `properties.desired`
-  Renderer tags;      ///< patch_tags, replace_twin; with patch_desired both go in one patch
-  std::string query;  ///< query: the text
-  uint32_t page_size = 100;
-  bool all_pages = true;
-  bool if_match_last_seen =
-      false;  ///< `If-Match` with the ETag of the last answer for that twin; `*` before the first and after a 412
-  Nanos timeout = std::chrono::seconds{10};
-  uint32_t connections = 8;
-  bool tls = false;
-};
-
-/// Reference to whatever the caller follows the operation with.
-using FollowId = uint32_t;
-inline constexpr FollowId kNotFollowed = 0xffffffff;
-
-/// What the run learns about desired patches; called on the shard's thread.
-class BackendObserver {
- public:
-  virtual void on_patch_sent(FollowId follow, MonoTime at) = 0;
-  /// Accepted as desired `$version`; `desired` is the text that was merged (or, `replaced`, that took its place).
-  virtual void on_patch_accepted(FollowId follow, uint32_t device, int64_t version, std::string_view desired,
-                                 bool replaced, MonoTime at) = 0;
-  /// Not accepted. `unknown`: sent, but no answer came, so the hub may have accepted it.
-  virtual void on_patch_failed(FollowId follow, uint32_t device, std::string_view desired, bool unknown) = 0;
-
- protected:
-  ~BackendObserver() = default;
-};
 
 class BackendPool final : private HttpEvents {
  public:
@@ -65,9 +33,14 @@ class BackendPool final : private HttpEvents {
     net::Endpoint tls_endpoint{};          ///< for back ends with TLS
     const net::TlsContext* tls = nullptr;  ///< likewise; outlives the pool
     std::string server_name{};             ///< likewise: that the certificate must carry
-    uint32_t operations_max = 0;           ///< in flight or waiting per back end; beyond, arrivals are dropped
-    uint32_t devices = 0;                  ///< of this shard, for last-seen ETags
+    uint32_t operations_max = 0;           ///< open per back end; beyond, arrivals are dropped
+    uint32_t devices = 0;                  ///< of this shard
+    uint32_t shard = 0, shards = 1;
     uint64_t seed = 0;
+    std::string run_tag = "0";  ///< lower-case letters and digits, another for each run: part of job ids
+    std::function<void(uint32_t device, std::string& out)> append_device_id;  ///< by the shard's number of the device
+    /// Base64 key of a device that a back end creates; not needed without such.
+    std::function<std::string(std::string_view id)> device_key{};
   };
   static uint32_t timers_needed(const Config& config);
 
@@ -75,55 +48,63 @@ class BackendPool final : private HttpEvents {
               const Clock& clock, metrics::ShardRecorder& recorder, BackendObserver& observer);
   ~BackendPool();
 
-  /// One arrival, counted by the caller as asked. `device` is the shard's number of the device and `device_id` its name
-  /// (both unused by query). Randomness depends only on the seed, the back end,
-  /// the phase and `n`.
-  void start(uint32_t backend, metrics::PhaseIndex phase, MonoTime due, uint64_t n, uint32_t device,
-             std::string_view device_id, FollowId follow);
+  /// One arrival, counted by the caller as asked. `device` is the shard's number of the device (unused by operations
+  /// that work on none). Randomness depends only on the seed, the back end, the phase and `n`.
+  void start(uint32_t backend, metrics::PhaseIndex phase, MonoTime due, uint64_t n, uint32_t device, FollowId follow);
   void on_timer(uint32_t timer);
-  /// Forgets what is open; the recorder then shows it as in flight, and the observer hears that its fate is unknown.
+  /// Closes every connection. What was sent and not answered is forgotten without a step in the ledger, which then
+  /// shows it as in flight, and the observer hears that its fate is unknown.
   void close();
   uint32_t open() const { return operations_.used(); }
-  /// Query pages answered with success, for the comparison with the hub's own count.
-  uint64_t pages_answered() const { return pages_answered_; }
-  uint64_t tags_with_desired() const { return tags_with_desired_; }
+  /// Of the open ones, those that were sent.
+  uint32_t in_flight() const;
+  /// Writes that are followed until queries show them.
+  uint32_t probes_open() const;
+  /// For the comparison with the hub's own counts; complete after `close`.
+  const RequestBooks& books() const { return books_; }
+  /// Devices that the back end has created and not deleted; null when it creates none. Complete after `close`.
+  const CreatedDevices* created_devices(uint32_t backend) const { return created_[backend].get(); }
 
   /// Called when an operation of `stream` ends, however: for closed-model loads.
   std::function<void(metrics::StreamIndex, metrics::PhaseIndex)> on_operation_ended;
 
  private:
-  struct Operation {
-    MonoTime due{}, sent{};
-    std::unique_ptr<std::string> desired;  // the text of the patch, for the observer
-    FollowId follow = kNotFollowed;
-    uint32_t backend = 0;
-    uint32_t device = 0;
-    uint16_t phase = 0;
-    bool was_sent = false;
-    bool first_page = true;
+  /// What one back end has on this shard.
+  struct Lane {
+    const BackendBehavior* behavior = nullptr;
+    std::unique_ptr<HttpClient> client;
+    std::unique_ptr<StalenessProbe> probe;  // null without
+    std::unique_ptr<Procedure> procedure;
+    uint32_t open = 0;
   };
 
   void on_http_sent(uint64_t tag, MonoTime at) override;
   void on_http_answer(uint64_t tag, const HttpAnswer& answer) override;
   void on_http_failed(uint64_t tag, HttpFailure failure) override;
 
-  bool submit_query(uint32_t operation, std::string_view continuation);
+  HttpClient::Config client_config(const BackendBehavior& behavior, uint32_t connections, uint32_t requests) const;
+  Lane& lane_of(uint32_t operation) { return lanes_[operations_[operation].backend]; }
+  void submit(uint32_t operation);
+  void go_on(uint32_t operation, const Next& next);
+  void on_wait_over(uint32_t operation);
   void end(uint32_t operation, metrics::OpOutcome outcome, metrics::ErrorClass error, bool unknown);
-  void remember_etag(uint32_t backend, uint32_t device, std::string_view body);
+  void release(uint32_t operation);
 
   Config config_;
   ServiceAccess access_;
   net::ShardIo& io_;
+  TimerWheel& wheel_;
+  const uint32_t first_timer_;
   const Clock& clock_;
   metrics::ShardRecorder& recorder_;
   BackendObserver& observer_;
+  RequestBooks books_;
+  ProcedureContext context_;
   Slab<Operation> operations_;
-  std::vector<std::unique_ptr<HttpClient>> clients_;  // one per back end
-  std::vector<uint32_t> timer_ends_;
-  std::vector<std::vector<std::string>> etags_;  // [backend][device], only with if_match_last_seen
-  std::string body_, target_, if_match_, page_size_, rendered_;
-  uint64_t pages_answered_ = 0;
-  uint64_t tags_with_desired_ = 0;
+  uint32_t first_wait_timer_ = 0, first_probe_timer_ = 0;
+  std::vector<std::unique_ptr<CreatedDevices>> created_;  // by back end; null where none are created
+  std::vector<Lane> lanes_;                               // by back end
+  Request request_;
 };
 
 }  // namespace twinstorm::backend

@@ -19,7 +19,8 @@ constexpr uint32_t kConnections = 8;
 constexpr uint32_t kWindow = 32;  // requests given to the client at a time
 constexpr size_t kBulk = 100;     // devices a request: the documented maximum
 constexpr int kAttemptsMax = 5;
-constexpr Nanos kTimeout = std::chrono::seconds{10};
+constexpr int kThrottledMax = 60;  // ten minutes: a tier of a few registrations a second takes its time
+constexpr Nanos kTimeout = std::chrono::seconds{30};       // a hub with a tier may hold a request back for ten
 constexpr uint32_t kGiveUp = 8;                            // requests in a row without an answer: the hub is not there
 constexpr Nanos kThrottleWait = std::chrono::seconds{10};  // what the service's 429 asks for
 
@@ -305,7 +306,7 @@ Result<Provisioned> provision(const HubLink& hub, const FleetPlan& plan, const d
       },
       [&](size_t i, int status, std::string_view body) {
         if (error) return Nanos{0};
-        if (status == 429 && ++attempts[i] <= kAttemptsMax) return kThrottleWait;
+        if (status == 429 && ++attempts[i] <= kThrottledMax) return kThrottleWait;
         size_t existing = 0;
         // A bulk request is carried out entry by entry: those it names were registered before, the others are now.
         const auto json = status == 400 ? nlohmann::json::parse(body, nullptr, false) : nlohmann::json{};
@@ -389,6 +390,120 @@ Result<std::map<std::string, uint64_t>> read_hub_counts(const HubLink& hub) {
     if (value.is_number_unsigned()) counts[name] = value.get<uint64_t>();
   }
   return counts;
+}
+
+Result<std::optional<metrics::ThrottlingRecord>> read_throttling(const HubLink& hub) {
+  using Answer = std::optional<metrics::ThrottlingRecord>;
+  const auto answer = control_get(hub, "/twinstorm/throttle");
+  if (!answer) return answer.error();
+  if (answer->status != 200) return Answer{};
+  const auto json = nlohmann::json::parse(answer->body, nullptr, false);
+  if (!json.is_object() || !json.contains("tier")) {
+    return make_error(ErrorCode::protocol, "the hub's figures of its tier are not the JSON object they should be");
+  }
+  if (!json["tier"].is_string()) return Answer{};
+  const auto number = [](const nlohmann::json& object, const char* name) -> std::optional<double> {
+    const auto it = object.find(name);
+    return it != object.end() && it->is_number() ? std::optional{it->get<double>()} : std::nullopt;
+  };
+  const auto count = [&](const nlohmann::json& object, const char* name) {
+    return static_cast<uint64_t>(std::max(number(object, name).value_or(0), 0.0));
+  };
+  metrics::ThrottlingRecord record;
+  record.tier = json["tier"].get<std::string>();
+  record.units = count(json, "units");
+  for (const auto& each : json.value("classes", nlohmann::json::array())) {
+    if (!each.is_object() || !each.contains("class") || !each["class"].is_string()) continue;
+    metrics::ThrottlingClass row;
+    row.name = each["class"].get<std::string>();
+    row.limit_per_second = number(each, "limitPerSecond");
+    row.admitted = count(each, "admitted");
+    row.shaped = count(each, "shaped");
+    row.refused = count(each, "refused");
+    if (const auto delay = each.find("delay"); delay != each.end() && delay->is_object()) {
+      row.delay_p50 = number(*delay, "p50");
+      row.delay_p99 = number(*delay, "p99");
+      row.delay_max = number(*delay, "max");
+      row.delay_sum = number(*delay, "sum").value_or(0);
+    }
+    record.classes.push_back(std::move(row));
+  }
+  if (const auto quota = json.find("quota"); quota != json.end() && quota->is_object()) {
+    record.quota_used = count(*quota, "used");
+    record.quota_limit = count(*quota, "limit");
+  }
+  return Answer{std::move(record)};
+}
+
+metrics::ThrottlingRecord throttling_between(const std::optional<metrics::ThrottlingRecord>& before,
+                                             metrics::ThrottlingRecord after) {
+  if (!before) return after;
+  const auto less = [](auto& value, auto earlier) { value -= std::min(value, earlier); };
+  for (auto& row : after.classes) {
+    const auto at = std::find_if(before->classes.begin(), before->classes.end(),
+                                 [&](const auto& each) { return each.name == row.name; });
+    if (at == before->classes.end()) continue;
+    less(row.admitted, at->admitted);
+    less(row.shaped, at->shaped);
+    less(row.refused, at->refused);
+    less(row.delay_sum, at->delay_sum);
+    if (row.shaped == 0) row.delay_p50 = row.delay_p99 = row.delay_max = std::nullopt;
+  }
+  return after;
+}
+
+Result<uint64_t> remove_devices(const HubLink& hub, const device::Authority& authority, MadeDevices made) {
+  uint64_t left = 0;
+  std::optional<Error> unreachable;
+  std::vector<int> attempts(made.uncertain.size());
+  const auto patient = [&](size_t i, int status) { return status == 429 && ++attempts[i] <= kThrottledMax; };
+  const auto note = [&](int status, std::string_view body) {
+    if (status == 0 && !unreachable) unreachable = refusal(hub, 0, body);
+  };
+  Batch batch{hub};
+  batch.run(
+      made.uncertain.size(),
+      [&](size_t i) {
+        return Batch::Job{"GET", protocol::service_target::device(made.uncertain[i]), {}};
+      },
+      [&](size_t i, int status, std::string_view body) {
+        if (patient(i, status)) return kThrottleWait;
+        note(status, body);
+        const auto key = protocol::find_plain_string(body, "authentication.symmetricKey.primaryKey");
+        if (status == 200 && key == authority.device_key(made.uncertain[i])) made.known.push_back(made.uncertain[i]);
+        if (status != 200 && status != 404) ++left;
+        return Nanos{0};
+      });
+  if (unreachable) return *unreachable;
+  const size_t batches = (made.known.size() + kBulk - 1) / kBulk;
+  const auto batch_of = [&](size_t i) {
+    return std::span{made.known}.subspan(i * kBulk, std::min(kBulk, made.known.size() - i * kBulk));
+  };
+  attempts.assign(batches, 0);
+  batch.run(
+      batches,
+      [&](size_t i) {
+        auto body = nlohmann::json::array();
+        for (const auto& id : batch_of(i)) body.push_back({{"id", id}, {"importMode", "delete"}});
+        return Batch::Job{"POST", protocol::service_target::devices(), body.dump()};
+      },
+      [&](size_t i, int status, std::string_view body) {
+        if (patient(i, status)) return kThrottleWait;
+        note(status, body);
+        // 400: carried out but for those it names, which are gone already or cannot be removed.
+        if (status != 200 && status != 400) left += batch_of(i).size();
+        if (status != 400) return Nanos{0};
+        const auto json = nlohmann::json::parse(body, nullptr, false);
+        if (!json.is_object() || !json.contains("errors") || !json["errors"].is_array()) {
+          left += batch_of(i).size();
+          return Nanos{0};
+        }
+        for (const auto& entry : json["errors"])
+          left += entry.dump().find("DeviceNotFound") == std::string::npos ? 1 : 0;
+        return Nanos{0};
+      });
+  if (unreachable) return *unreachable;
+  return left;
 }
 
 }  // namespace twinstorm::run

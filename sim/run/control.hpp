@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "metrics/run_record.hpp"
 #include "sim/backend/service_access.hpp"
 #include "sim/device/behavior.hpp"
 #include "sim/net/asio.hpp"
@@ -62,5 +63,20 @@ Result<void> read_twins(const HubLink& hub, const FleetPlan& plan, const std::ve
 
 /// The embedded hub's own counters by name; an error where the target has none (a real service).
 Result<std::map<std::string, uint64_t>> read_hub_counts(const HubLink& hub);
+
+/// What the hub's tier has done since the hub started; nothing where it has no tier, or tells none (a real service).
+Result<std::optional<metrics::ThrottlingRecord>> read_throttling(const HubLink& hub);
+/// The counts of `after` without those of `before`; percentiles and maxima stay those since the start of the hub.
+metrics::ThrottlingRecord throttling_between(const std::optional<metrics::ThrottlingRecord>& before,
+                                             metrics::ThrottlingRecord after);
+
+/// Devices that back ends of a run made.
+struct MadeDevices {
+  std::vector<std::string> known;      ///< ids
+  std::vector<std::string> uncertain;  ///< their creation or deletion had no answer
+};
+/// Removes them, 100 a request; an uncertain one only when it carries the key that `authority` makes for it, so that
+/// nobody else's device is touched. Returns how many may still be there. Errors: the hub cannot be reached.
+Result<uint64_t> remove_devices(const HubLink& hub, const device::Authority& authority, MadeDevices made);
 
 }  // namespace twinstorm::run

@@ -31,6 +31,55 @@ device::Listener listener(const scenario::DesiredListener& from) {
   return to;
 }
 
+backend::IfMatch if_match_of(scenario::BackendGroup::IfMatch policy) {
+  switch (policy) {
+    case scenario::BackendGroup::IfMatch::any:
+      return backend::IfMatch::any;
+    case scenario::BackendGroup::IfMatch::last_seen:
+      return backend::IfMatch::last_seen;
+    case scenario::BackendGroup::IfMatch::read_modify_write:
+      return backend::IfMatch::read_modify_write;
+  }
+  return backend::IfMatch::any;
+}
+
+backend::BackendBehavior behavior_of(const scenario::Scenario& scenario, uint32_t index) {
+  const auto& from = scenario.backends[index];
+  backend::BackendBehavior to;
+  to.name = from.name;
+  to.op = from.op;
+  to.stream = scenario.backend_stream(index);
+  to.desired = renderer(from.patch);
+  to.tags = renderer(from.tags);
+  to.if_match = if_match_of(from.if_match);
+  to.retries = {from.retries.max, from.retries.initial, from.retries.longest,
+                from.retries.jitter == scenario::Reconnect::Jitter::full};
+  to.staleness = {from.staleness.share, from.staleness.every, from.staleness.timeout};
+  to.query = from.sql;
+  to.page_size = from.page_size;
+  to.all_pages = from.pages == scenario::BackendGroup::Pages::all;
+  to.method_name = from.method_name;
+  to.payload = renderer(from.payload);
+  to.response_timeout = from.response_timeout;
+  to.connect_timeout = from.connect_timeout;
+  if (from.creates_devices() || from.deletes_devices()) {
+    const auto& creator = from.creates_devices() ? from : scenario.backends[from.creator];
+    to.append_new_device_id = [pattern = creator.device_id](std::string& out, uint64_t number) {
+      pattern.append(out, number);
+    };
+  }
+  to.creator = from.creator;
+  to.creates = from.creates_devices();
+  to.size = from.size;
+  to.condition = from.condition;
+  to.poll = from.poll;
+  to.max_execution_time = from.max_execution_time;
+  to.timeout = from.timeout;
+  to.connections = from.connections;
+  to.tls = from.tls.value_or(false);
+  return to;
+}
+
 }  // namespace
 
 uint32_t FleetPlan::fleet_of(DeviceIndex device) const {
@@ -135,23 +184,7 @@ std::unique_ptr<const FleetPlan> make_fleet_plan(scenario::Scenario resolved, Id
     to.renew_stream = scenario.fleet_stream(i, metrics::OpKind::renew_token);
     plan->fleets.push_back(std::move(to));
   }
-  for (uint32_t i = 0; i < scenario.backends.size(); ++i) {
-    const auto& from = scenario.backends[i];
-    backend::BackendBehavior to;
-    to.name = from.name;
-    to.op = from.op;
-    to.stream = scenario.backend_stream(i);
-    to.desired = renderer(from.patch);
-    to.tags = renderer(from.tags);
-    to.query = from.sql;
-    to.page_size = from.page_size;
-    to.all_pages = from.pages == scenario::BackendGroup::Pages::all;
-    to.if_match_last_seen = from.if_match == scenario::BackendGroup::IfMatch::last_seen;
-    to.timeout = from.timeout;
-    to.connections = from.connections;
-    to.tls = from.tls.value_or(false);
-    plan->backends.push_back(std::move(to));
-  }
+  for (uint32_t i = 0; i < scenario.backends.size(); ++i) plan->backends.push_back(behavior_of(scenario, i));
   return plan;
 }
 

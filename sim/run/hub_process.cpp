@@ -34,6 +34,12 @@ std::string last_lines(const std::string& path) {
   return text.size() > 2000 ? text.substr(text.size() - 2000) : text;
 }
 
+void append_behavior(std::vector<std::string>& words, const scenario::Target::Hub& hub) {
+  if (!hub.tier.empty()) words.insert(words.end(), {"--tier", hub.tier, "--units", std::to_string(hub.units)});
+  if (!hub.query_staleness.is_zero()) words.insert(words.end(), {"--query-staleness", hub.query_staleness.to_yaml()});
+  if (hub.query_page_max > 0) words.insert(words.end(), {"--query-page-max", std::to_string(hub.query_page_max)});
+}
+
 }  // namespace
 
 Result<HubAddress> read_ready_file(const std::string& path) {
@@ -86,6 +92,7 @@ Result<HubProcess> HubProcess::start(const Options& options) {
                                  "--https-port", options.https ? "0" : "off",
                                  "--threads",    std::to_string(options.threads),
                                  "--ready-file", ready};
+  append_behavior(words, options.behavior);
   // Certificates and keys of one run; not in the run folder, which people publish.
   std::string data;
   const auto discard = [&data] {

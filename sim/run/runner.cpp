@@ -147,6 +147,7 @@ class Run {
            .threads = target.hub.threads,
            .mqtts = ports.mqtts,
            .https = ports.https,
+           .behavior = target.hub,
            .device_authority_pem = device_authority_ ? device_authority_->certificate_pem : std::string{}});
       if (!process) return process.error();
       hub_process_.emplace(std::move(*process));
@@ -177,13 +178,15 @@ class Run {
                            .hub = &*hub_,
                            .authority = &*authority_,
                            .keep_model = model,
-                           .client_type = client_type()};
+                           .client_type = client_type(),
+                           .run_tag = run_tag()};
       shards_.push_back(std::make_unique<Shard>(std::move(config), clock_));
     }
     if (model && !existing_.empty()) seed_models();
     // From here on the hub counts what this run does, and nothing else.
     counts_before_ = read_hub_counts(*hub_);
     if (hub_process_ && !counts_before_) return counts_before_.error();
+    if (const auto throttling = read_throttling(*hub_)) throttling_before_ = *throttling;
     if (canary_) {
       // Before the heap is read: what Paho needs is no device's.
       canary_->start();
@@ -219,6 +222,11 @@ class Run {
     utsname system{};
     uname(&system);
     return fmt::format("twinstorm/{} ({}; {})", options_.version, system.sysname, system.machine);
+  }
+
+  /// Another one for each run: a job's id is never used twice.
+  std::string run_tag() const {
+    return fmt::format("{:010x}", mix64(static_cast<uint64_t>(started_wall_.time_since_epoch().count())) >> 24);
   }
 
   /// Devices that were there before start from what the hub holds now.
@@ -469,6 +477,10 @@ class Run {
     }
     if (!hub_end_ && counts_before_) compare_with_hub();
     const bool hub_alive = !hub_end_;
+    if (hub_alive) {
+      const auto throttling = read_throttling(*hub_);
+      if (throttling && *throttling) throttling_ = throttling_between(throttling_before_, **throttling);
+    }
     for (const auto invariant : scenario().invariants) {
       switch (invariant) {
         case scenario::Invariant::no_lost_updates:
@@ -489,8 +501,9 @@ class Run {
         hub_record_->resident_bytes = hub_process_->resident_bytes();
       }
       hub_process_->stop();
-    } else if (comparison_.checked) {
-      hub_record_.emplace();
+    } else {
+      if (comparison_.checked) hub_record_.emplace();
+      if (hub_alive) remove_made_devices();
     }
     if (hub_record_) hub_record_->comparison = comparison_;
   }
@@ -531,17 +544,20 @@ class Run {
     add("twinGets", {OpKind::get_twin}, all);
     add("reportedPatches", {OpKind::report}, all);
     add("telemetryMessages", {OpKind::telemetry}, all);
-    add("desiredPatches", {OpKind::patch_desired}, all);
-    add("tagsPatches", {OpKind::patch_tags}, all);
-    add("twinReplaces", {OpKind::replace_twin}, all);
-    add("twinReads", {OpKind::backend_get_twin}, all);
-    uint64_t pages = 0, notifications = 0;
+    backend::RequestBooks requests;
+    uint64_t notifications = 0;
     for (const auto& shard : shards_) {
-      pages += shard->findings().query_pages;
+      requests.add(shard->findings().requests);
       notifications += shard->findings().notifications;
     }
-    const auto queries = totals_->everything();
-    if (pages > 0) row("queries", pages, queries.failed + queries.timed_out + queries.in_flight());
+    for (size_t i = 0; i < backend::kHubCountCount; ++i) {
+      const auto count = static_cast<backend::HubCount>(i);
+      const auto& ours = requests.of(count);
+      if (ours.answered + ours.unknown == 0) continue;
+      // The canary's own device was removed a moment ago.
+      const bool canary_too = canary_ && count == backend::HubCount::registry_writes;
+      row(std::string{backend::to_string(count)}.c_str(), ours.answered, ours.unknown + (canary_too ? 1 : 0));
+    }
     metrics::OpTotals renewals;
     for (uint32_t stream = 0; stream < plan_->layout.streams.size(); ++stream) {
       if (plan_->layout.streams[stream].kind != OpKind::renew_token) continue;
@@ -550,6 +566,30 @@ class Run {
     // A notification on its way to a connection that ends is lost with it.
     row("desiredNotificationsSent", notifications,
         totals_->reconnect_count() + renewals.sent > 0 ? hub_count("desiredNotificationsSent") : 0);
+  }
+
+  /// What back ends created goes with the run. The embedded hub takes it along by itself.
+  void remove_made_devices() {
+    MadeDevices made;
+    const auto& backends = scenario().backends;
+    for (uint32_t backend = 0; backend < backends.size(); ++backend) {
+      if (!backends[backend].creates_devices() || backends[backend].keep) continue;
+      const auto id = [&](uint64_t number) { return backends[backend].device_id.format(number); };
+      for (const auto& shard : shards_) {
+        const auto& devices = *shard->created_devices(backend);
+        for (const auto number : devices.known()) made.known.push_back(id(number));
+        for (const auto number : devices.uncertain()) made.uncertain.push_back(id(number));
+      }
+    }
+    const auto count = made.known.size() + made.uncertain.size();
+    if (count == 0) return;
+    ui_.step(fmt::format("removing {} devices that this run created", count));
+    const auto left = remove_devices(*hub_, *authority_, std::move(made));
+    if (!left) {
+      event("note", fmt::format("devices that this run created were not removed: {}", left.error().message));
+    } else if (*left > 0) {
+      event("note", fmt::format("{} devices that this run created may still be registered", *left));
+    }
   }
 
   metrics::InvariantResult check_versions() {
@@ -646,6 +686,7 @@ class Run {
     record.hub = hub_record_;
     record.invariants = invariants_;
     record.canary = canary_record_;
+    record.throttling = throttling_;
 
     std::vector<metrics::SloResult> slos;
     for (const auto& slo : scenario().slos) {
@@ -723,6 +764,7 @@ class Run {
   std::optional<device::Authority> authority_;
   std::vector<DeviceIndex> existing_;
   Result<std::map<std::string, uint64_t>> counts_before_ = make_error(ErrorCode::not_found, "not read");
+  std::optional<metrics::ThrottlingRecord> throttling_before_, throttling_;
   std::unique_ptr<Canary> canary_;
   std::optional<metrics::CanaryRecord> canary_record_;
   std::vector<std::unique_ptr<Shard>> shards_;

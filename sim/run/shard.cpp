@@ -60,7 +60,17 @@ backend::BackendPool::Config Shard::backend_config(const Config& config) {
   pool.server_name = config.hub->host;
   pool.operations_max = config.plan->scenario.limits.backlog_max;
   pool.devices = (config.plan->scenario.device_count() + config.shards - 1 - config.id) / config.shards;
+  pool.shard = config.id;
+  pool.shards = config.shards;
   pool.seed = config.plan->scenario.seed;
+  pool.run_tag = config.run_tag;
+  pool.device_key = [authority = config.authority](std::string_view id) { return authority->device_key(id); };
+  return pool;
+}
+
+backend::BackendPool::Config Shard::named_backend_config() {
+  auto pool = backend_config(config_);
+  pool.append_device_id = [this](uint32_t device, std::string& out) { devices_.append_device_id(device, out); };
   return pool;
 }
 
@@ -75,7 +85,7 @@ Shard::Shard(Config config, const Clock& clock)
       backend_timers_{device::DevicePool::timers_needed(pool_config(config))},
       slot_timers_{backend_timers_ + backend::BackendPool::timers_needed(backend_config(config))},
       devices_{pool_config(config), io_, wheel_, 0, clock, recorder_, *this},
-      backends_{backend_config(config), config_.hub->access, io_, wheel_, backend_timers_, clock, recorder_, *this},
+      backends_{named_backend_config(), config_.hub->access, io_, wheel_, backend_timers_, clock, recorder_, *this},
       correlator_{devices_.size(), slots_max(plan_), recorder_},
       oracle_{config.keep_model ? devices_.size() : 0},
       timer_{io_.context.get_executor()},
@@ -117,7 +127,7 @@ void Shard::run() {
     });
     open_slots_.store(correlator_.open(), std::memory_order_relaxed);
     open_work_.store(correlator_.open() + devices_.counts().connecting + devices_.requests_open() +
-                         devices_.tasks_open() + backends_.open(),
+                         devices_.tasks_open() + backends_.open() + backends_.probes_open(),
                      std::memory_order_relaxed);
     if (now - accounted_at_ >= kAccountEvery) account(now);
     wait_for_events(std::min({next_arrival(), wheel_.next_event(), now + kLongestWait}));
@@ -215,10 +225,10 @@ void Shard::finish_load(MonoTime at) {
 
 void Shard::stop() {
   boost::asio::post(io_.context, [this] {
-    findings_.query_pages = backends_.pages_answered();
     findings_.open_at_stop =
-        devices_.connects_open() + devices_.requests_open() - devices_.requests_waiting() + backends_.open();
+        devices_.connects_open() + devices_.requests_open() - devices_.requests_waiting() + backends_.in_flight();
     backends_.close();
+    findings_.requests = backends_.books();
     correlator_.expire_all([this](uint32_t device) { return devices_.online(device); });
     devices_.disconnect_all();
     stopping_ = true;
@@ -271,18 +281,24 @@ void Shard::start_due(MonoTime now) {
         devices_.connect(local(*device), source.phase, arrival.intended);
         continue;
       }
-      const bool query = plan_.layout.streams[source.stream].kind == metrics::OpKind::query;
+      const bool for_device = works_on_devices(source.stream);
       const auto& fleet = plan_.fleets[plan_.scenario.fleet_of_stream(source.stream)];
       // Round the fleet, from a place that depends on the phase so that short phases do not all meet the same devices.
       const uint64_t offset = mix64(plan_.scenario.seed ^ (uint64_t{source.phase} << 32 | source.stream));
       const DeviceIndex device =
           fleet.first + static_cast<DeviceIndex>((arrival.n + offset % fleet.count) % fleet.count);
-      if (query ? arrival.n % config_.shards != config_.id : !mine(device)) continue;
+      if (for_device ? !mine(device) : arrival.n % config_.shards != config_.id) continue;
       --budget;
       start_one(source.stream, source.phase, arrival.intended, arrival.n, device);
     }
   }
   start_closed();
+}
+
+bool Shard::works_on_devices(uint32_t stream) const {
+  const auto& scenario = plan_.scenario;
+  return !scenario.is_backend_stream(stream) ||
+         scenario.backends[scenario.backend_of_stream(stream)].works_on_devices();
 }
 
 void Shard::start_one(uint32_t stream, metrics::PhaseIndex phase, MonoTime due, uint64_t n, DeviceIndex device) {
@@ -312,9 +328,7 @@ void Shard::start_one(uint32_t stream, metrics::PhaseIndex phase, MonoTime due, 
     }
     wheel_.arm(slot_timers_ + follow, due + plan_.scenario.limits.convergence_timeout);
   }
-  id_scratch_.clear();
-  if (kind != metrics::OpKind::query) devices_.append_device_id(own, id_scratch_);
-  backends_.start(backend, phase, due, n, own, id_scratch_, follow);
+  backends_.start(backend, phase, due, n, own, follow);
 }
 
 void Shard::start_closed() {
@@ -329,7 +343,7 @@ void Shard::start_closed() {
       for (uint32_t step = 0; step < config_.shards && !mine(device); ++step) {
         device = fleet.first + (device - fleet.first + 1) % fleet.count;
       }
-      if (!mine(device)) {  // a fleet smaller than the number of shards
+      if (!mine(device) && works_on_devices(closed.stream)) {  // a fleet smaller than the number of shards
         closed.to_start = 0;
         break;
       }

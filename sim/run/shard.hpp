@@ -31,6 +31,7 @@ class Shard final : private device::FleetObserver, private backend::BackendObser
     const device::Authority* authority = nullptr;
     bool keep_model = false;                ///< for the final-state comparison
     std::string client_type = "twinstorm";  ///< what devices call themselves
+    std::string run_tag = "0";              ///< lower-case letters and digits, another for each run: part of job ids
   };
 
   Shard(Config config, const Clock& clock);
@@ -58,11 +59,13 @@ class Shard final : private device::FleetObserver, private backend::BackendObser
     uint64_t notifications = 0;  ///< desired notifications received
     uint64_t open_at_stop =
         0;  ///< operations counted as sent that nobody had ended: what the ledger must call in flight
-    uint64_t query_pages = 0;         ///< answered with success
+    backend::RequestBooks requests;   ///< of back ends, for the comparison with the hub's counts
     uint64_t versions_went_back = 0;  ///< fetched twins older than what the device had seen
     std::vector<std::string> examples;
   };
   const Findings& findings() const { return findings_; }
+  /// What a back end created and nobody deleted; null when it creates no devices.
+  const backend::CreatedDevices* created_devices(uint32_t backend) const { return backends_.created_devices(backend); }
   Oracle& oracle() { return oracle_; }
   uint32_t device_count() const { return devices_.size(); }
   void append_device_id(uint32_t local, std::string& out) const { devices_.append_device_id(local, out); }
@@ -103,6 +106,7 @@ class Shard final : private device::FleetObserver, private backend::BackendObser
   void on_slot_timer(SlotId slot);
   void account(MonoTime now);
   void wait_for_events(MonoTime until);
+  bool works_on_devices(uint32_t stream) const;
   bool mine(DeviceIndex device) const { return device % config_.shards == config_.id; }
   uint32_t local(DeviceIndex device) const { return device / config_.shards; }
 
@@ -123,6 +127,7 @@ class Shard final : private device::FleetObserver, private backend::BackendObser
 
   static device::DevicePool::Config pool_config(const Config& config);
   static backend::BackendPool::Config backend_config(const Config& config);
+  backend::BackendPool::Config named_backend_config();
 
   Config config_;
   const Clock& clock_;
@@ -142,7 +147,6 @@ class Shard final : private device::FleetObserver, private backend::BackendObser
   std::vector<Closed> closed_;
   std::vector<Cut> cuts_;  // sorted, next one last
   std::vector<std::vector<Closed*>> closed_by_stream_;
-  std::string id_scratch_;
   Findings findings_;
   MonoTime accounted_at_{};
   Nanos cpu_accounted_{0};

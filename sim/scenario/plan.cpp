@@ -218,7 +218,9 @@ PlannedPhase plan_phase(const Scenario& s, const std::vector<metrics::StreamSpec
 /// Arrivals that an objective's percentile will stand on, or nothing when the plan cannot tell.
 std::optional<double> expected_samples(const Scenario& s, const Plan& plan,
                                        const std::vector<metrics::StreamSpec>& streams, const metrics::SloSpec& slo) {
-  if (slo.metric == metrics::SloMetric::schedule_lag) return std::nullopt;
+  if (slo.metric == metrics::SloMetric::schedule_lag || slo.metric == metrics::SloMetric::query_staleness) {
+    return std::nullopt;
+  }
   double sum = 0;
   for (size_t i = 0; i < s.phases.size(); ++i) {
     const bool judged = slo.phase.empty() ? s.phases[i].record : slo.phase == s.phases[i].name;
@@ -239,6 +241,10 @@ std::optional<double> expected_samples(const Scenario& s, const Plan& plan,
         case metrics::SloMetric::convergence_system:
           matches = kind == OpKind::patch_desired || kind == OpKind::replace_twin;
           break;
+        case metrics::SloMetric::all_streams:
+          matches = true;
+          break;
+        case metrics::SloMetric::query_staleness:
         case metrics::SloMetric::schedule_lag:
           break;
       }

@@ -191,7 +191,7 @@ struct BackendGroup {
   metrics::OpKind op = metrics::OpKind::patch_desired;  ///< one of the back end's
   uint32_t fleet = 0;                                   ///< index of the selected fleet; see `works_on_devices`
   ValueTemplate patch;                                  ///< desired properties (patchDesired, replaceTwin, job)
-  ValueTemplate tags;        ///< tags (patchTags, replaceTwin, createDevice, bulk, job; with patchDesired in one patch)
+  ValueTemplate tags;        ///< tags (patchTags, replaceTwin, bulk, job; with patchDesired in one patch)
   std::string sql;           ///< query
   uint32_t page_size = 100;  ///< query: x-ms-max-item-count, 1 .. 10,000
   Pages pages = Pages::all;  ///< query: whether an operation is one page or the whole result

@@ -33,7 +33,7 @@ const std::vector<Operation>& operations() {
       {"query", OpKind::query, {"sql", "pageSize", "pages"}},
       {"getTwin", OpKind::backend_get_twin, {"select"}},
       {"method", OpKind::method, {"select", "methodName", "payload", "responseTimeout", "connectTimeout"}},
-      {"createDevice", OpKind::create_device, {"deviceId", "tags", "keep"}},
+      {"createDevice", OpKind::create_device, {"deviceId", "keep"}},
       {"deleteDevice", OpKind::delete_device, {"of"}},
       {"bulk", OpKind::bulk, {"mode", "size", "deviceId", "tags", "keep", "of"}},
       {"job",
@@ -279,7 +279,7 @@ void BackendReader::read_bulk(const Section& section, BackendGroup& group) {
     return;
   }
   section.require("of", "the back end whose devices it deletes, such as of: newcomers");
-  for (const auto* key : {"deviceId", "tags", "keep"}) {
+  for (const auto* key : {"deviceId", "keep"}) {
     section.refuse(key, fmt::format("a bulk of mode delete has no \"{}\"", key), "remove it, or write mode: create");
   }
 }

@@ -251,7 +251,7 @@ TEST_F(ShardTest, EverythingConvergesAndBothSidesCountTheSame) {
   uint64_t notifications = 0, pages = 0;
   for (const auto& shard : shards_) {
     notifications += shard->findings().notifications;
-    pages += shard->findings().query_pages;
+    pages += shard->findings().requests.of(backend::HubCount::queries).answered;
     EXPECT_EQ(shard->findings().versions_went_back, 0u);
     EXPECT_TRUE(shard->findings().examples.empty());
   }

@@ -53,6 +53,8 @@ class BackendPoolTest : public ::testing::Test, protected BackendObserver {
       config.operations_max = operations_max;
       config.devices = 4;
       config.seed = 9;
+      config.append_device_id = [](uint32_t device, std::string& out) { out += "dev " + std::to_string(device); };
+      config.device_key = [](std::string_view id) { return "key of " + std::string{id}; };
       auto access = ServiceAccess::from_connection_string(
           "HostName=hub.localhost;SharedAccessKeyName=service;SharedAccessKey=" + kKey);
       BackendObserver& observer = *this;
@@ -62,7 +64,7 @@ class BackendPoolTest : public ::testing::Test, protected BackendObserver {
   }
   void start(uint64_t n, uint32_t device = 0, FollowId follow = 5) {
     recorder.asked(0, 0);
-    pool().start(0, 0, clock.mono(), n, device, "dev " + std::to_string(device), follow);
+    pool().start(0, 0, clock.mono(), n, device, follow);
   }
   void until(const std::function<bool()>& done) {
     for (int i = 0; i < 2000 && !done(); ++i) io.context.run_one_for(2ms);
@@ -134,7 +136,6 @@ TEST_F(BackendPoolTest, TagsAndDesiredGoInOnePatch) {
   behavior.tags = [](Rng&, uint64_t, std::string& out) { out += R"({"plant":"R43"})"; };
   server.reply = [](const auto&) { return LoopbackServer::response(200, twin(7)); };
   EXPECT_EQ(once().body, R"({"tags":{"plant":"R43"},"properties":{"desired":{"a":1}}})");
-  EXPECT_EQ(pool().tags_with_desired(), 1u);
 }
 
 TEST_F(BackendPoolTest, PatchTagsSendsTagsOnlyAndIsNotFollowed) {
@@ -176,7 +177,7 @@ TEST_F(BackendPoolTest, RandomValuesDependOnTheArrivalNotOnTheOrder) {
 }
 
 TEST_F(BackendPoolTest, LastSeenETagsAreKeptPerDeviceAndForgottenWhenTheyAreStale) {
-  behavior.if_match_last_seen = true;
+  behavior.if_match = IfMatch::last_seen;
   int answered = 0;
   server.reply = [&](const auto&) {
     ++answered;
@@ -214,7 +215,7 @@ TEST_F(BackendPoolTest, AQueryAsksForPagesUntilThereIsNoContinuation) {
   EXPECT_FALSE(server.requests[0].headers.contains("x-ms-continuation"));
   EXPECT_EQ(server.requests[1].headers.at("x-ms-continuation"), "page1");
   EXPECT_EQ(server.requests[2].headers.at("x-ms-continuation"), "page2");
-  EXPECT_EQ(pool().pages_answered(), 3u);
+  EXPECT_EQ(pool().books().of(HubCount::queries).answered, 3u);
   EXPECT_EQ(ledger(), (Ledger{1, 1, 1, 0, 0, 0}));  // one operation, three requests
 }
 
@@ -225,7 +226,7 @@ TEST_F(BackendPoolTest, AQueryOfTheFirstPageStopsThere) {
   server.reply = [](const auto&) { return LoopbackServer::response(200, "[]", {{"x-ms-continuation", "more"}}); };
   once();
   EXPECT_EQ(server.requests.size(), 1u);
-  EXPECT_EQ(pool().pages_answered(), 1u);
+  EXPECT_EQ(pool().books().of(HubCount::queries).answered, 1u);
 }
 
 TEST_F(BackendPoolTest, AFurtherPageThatIsRefusedFailsTheWholeQuery) {
@@ -274,7 +275,7 @@ TEST_F(BackendPoolTest, TheTimeoutCountsFromWhenTheOperationWasDue) {
   recorder.asked(0, 0);
   const MonoTime due = clock.mono();
   clock.advance(9s);  // started late
-  pool().start(0, 0, due, 1, 0, "d", 5);
+  pool().start(0, 0, due, 1, 0, 5);
   until([&] { return server.requests.size() == 1; });
   pass(2s);
   EXPECT_EQ(ledger().timed_out, 1u);
@@ -285,7 +286,7 @@ TEST_F(BackendPoolTest, OneThatNeverGotAConnectionTimedOutAndItsFateIsKnown) {
   start(1, 0, 1);
   until([&] { return server.requests.size() == 1; });
   recorder.asked(0, 0);
-  pool().start(0, 0, clock.mono() - 5s, 2, 0, "d", 2);  // due earlier, so its deadline comes first
+  pool().start(0, 0, clock.mono() - 5s, 2, 0, 2);  // due earlier, so its deadline comes first
   pass(6s);
   EXPECT_EQ(ledger().timed_out, 1u);
   EXPECT_EQ(ledger().dropped, 0u);

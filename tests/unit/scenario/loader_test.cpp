@@ -230,9 +230,9 @@ fleets:
 backends:
   - {name: rollout, do: patchDesired, patch: {a: 1}, ifMatch: readModifyWrite, retries: {max: 3, backoff: {initial: 5ms, max: 100ms, jitter: none}}, staleness: {share: 5%, every: 100ms, timeout: 30s}}
   - {name: reboots, do: method, methodName: reboot, payload: {delay: {uniform: [1, 5]}}, responseTimeout: 20s, connectTimeout: 5s}
-  - {name: newcomers, do: createDevice, deviceId: "new-{index:04}", tags: {plant: {oneOf: [A, B]}}}
+  - {name: newcomers, do: createDevice, deviceId: "new-{index:04}"}
   - {name: leavers, do: deleteDevice, of: newcomers}
-  - {name: batches, do: bulk, mode: create, size: 50, keep: true}
+  - {name: batches, do: bulk, mode: create, size: 50, keep: true, tags: {plant: {oneOf: [A, B]}}}
   - {name: purge, do: bulk, mode: delete, of: batches, size: 10}
   - {name: firmware, do: job, patch: {fw: 2}, condition: "tags.plant = 'A'", poll: 500ms, maxExecutionTime: 10m}
   - {name: calls, do: job, methodName: reboot, payload: 5}
