@@ -1,11 +1,15 @@
 // Scheduled jobs over HTTP, with one shard and with several: the book, the caller, the devices and their rows are on
 // different threads then.
-#include <set>
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "raw_clients.hpp"
 #include "sim/hub/hub.hpp"
@@ -32,8 +36,9 @@ class JumpingClock final : public Clock {
 
 class JobsTest : public ::testing::TestWithParam<unsigned> {
  protected:
-  void SetUp() override {
-    HubConfig config;
+  void SetUp() override { start({}); }
+  void start(HubConfig config) {
+    hub.reset();
     config.threads = GetParam();
     config.clock = clock;
     auto started = Hub::start(std::move(config));
@@ -404,6 +409,43 @@ TEST_P(JobsTest, JobsAreListedByKindAndStateInPages) {
     changed[i] = changed[i] == 'Q' ? 'g' : 'Q';
     EXPECT_EQ(with(changed), "400 ArgumentInvalid") << i;
   }
+}
+
+TEST_P(JobsTest, ATierBoundsTheNumberOfJobsAndTheRateOfTheirWork) {
+  const std::filesystem::path file =
+      std::filesystem::temp_directory_path() / fmt::format("jobs-test-{}-{}.json", getpid(), GetParam());
+  constexpr int kBurst = 600;  // 10 device operations a second of S1, for a minute
+  constexpr int kMore = 5;
+  json twins = json::array();
+  for (int i = 0; i < kBurst + kMore; ++i) twins.push_back({{"deviceId", fmt::format("d{:03}", i)}});
+  std::ofstream{file} << json{{"twins", twins}};
+  HubConfig config;
+  config.import_file = file;
+  config.tier = Tier::s1;
+  config.units = 1;
+  start(std::move(config));
+  std::filesystem::remove(file);
+
+  const SteadyClock steady;
+  const MonoTime begin = steady.mono();
+  ASSERT_EQ(put(update("all", "*", {{"tags", {{"x", 1}}}})).status, 200);
+  json second = update("second", "*", {{"tags", {{"x", 2}}}});
+  EXPECT_EQ(outcome(put(second)), "429 ThrottlingMaxActiveJobCountExceeded");
+  EXPECT_EQ(wait_for("all", "completed")["deviceJobStatistics"], statistics(kBurst + kMore, kBurst + kMore, 0));
+  EXPECT_GE(steady.mono() - begin, 300ms);  // five at 10/s, and the first of them may leave at once
+  second["startTime"] = format_iso8601(clock->wall() + 1h);
+  EXPECT_EQ(put(second).status, 200);
+  EXPECT_EQ(outcome(put(update("third", "*", {{"tags", {{"x", 3}}}}))), "429 ThrottlingMaxActiveJobCountExceeded");
+
+  const json throttle = service().request("GET", "/twinstorm/throttle").json();
+  const auto& classes = throttle["classes"];
+  const auto work = std::find_if(classes.begin(), classes.end(),
+                                 [](const json& each) { return each["class"] == "jobDeviceOperations"; });
+  ASSERT_NE(work, classes.end());
+  EXPECT_EQ((*work)["admitted"], kBurst + kMore);
+  EXPECT_GE((*work)["shaped"], kMore - 1);
+  EXPECT_EQ((*work)["refused"], 0);
+  EXPECT_EQ(throttle["quota"]["used"], kBurst + kMore);  // one message each
 }
 
 TEST_P(JobsTest, TheHubCanStopInTheMiddle) {
