@@ -131,6 +131,9 @@ Result<void> Hub::Impl::prepare() {
   if (config.tier) shared.policy = std::make_unique<TierPolicy>(*config.tier, config.units);
   for (unsigned i = 0; i < config.threads; ++i) {
     shared.shards.push_back(std::make_unique<Shard>(static_cast<ShardId>(i), shared));
+    if (!config.query_staleness.is_zero()) {
+      shared.shards.back()->store().lag_queries(config.query_staleness, *shared.clock, i);
+    }
   }
   return {};
 }
@@ -179,9 +182,6 @@ Result<void> Hub::Impl::import_devices() {
   if (config.import_file.empty()) return {};
   auto imported = read_import_file(config.import_file, shared.clock->wall());
   if (!imported) return imported.error();
-  for (DeviceRecord& record : imported->devices) {
-    Shard& owner = shared.owner_of(record.twin.device_id);
-    owner.store().devices.insert(std::move(record));
   if (shared.policy != nullptr) {
     const size_t identities = imported->devices.size() + imported->modules.size();
     const TierLimits& limits = shared.policy->limits();
@@ -192,10 +192,17 @@ Result<void> Hub::Impl::import_devices() {
     }
     shared.policy->add_identities(identities);
   }
+  for (DeviceRecord& record : imported->devices) {
+    Shard& owner = shared.owner_of(record.twin.device_id);
+    owner.store().devices.insert(std::move(record));
     owner.counts().add(&HubCounts::registered_devices);
   }
   for (DeviceRecord& record : imported->modules) {
     shared.owner_of(record.twin.device_id).store().modules.insert(std::move(record));
+  }
+  for (const auto& shard : shared.shards) {
+    shard->store().devices.settle();
+    shard->store().modules.settle();
   }
   shared.shards.front()->store().device_jobs.import(std::move(imported->device_jobs));
   return {};

@@ -18,6 +18,7 @@
 #include <string_view>
 #include <vector>
 
+#include "sim/base/distribution.hpp"
 #include "sim/base/result.hpp"
 #include "sim/base/time.hpp"
 #include "sim/hub/policy/tiers.hpp"
@@ -72,6 +73,7 @@ struct HubConfig {
 
   uint32_t query_page_default = 1000;       ///< page size when `x-ms-max-item-count` is absent
   uint32_t query_page_max = 10000;          ///< larger requests are clamped to this; at most query::kMaxPageSize
+  Distribution query_staleness;             ///< how long after a write of a twin queries see it; zero = at once
   size_t max_message_bytes = 256 * 1024;    ///< an MQTT packet body beyond this closes the connection
   size_t max_body_bytes = 4 * 1024 * 1024;  ///< an HTTP body beyond this is answered 413
   size_t max_pending_bytes = 1024 * 1024;   ///< unsent bytes beyond this close a connection whose peer does not read

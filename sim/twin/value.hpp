@@ -100,6 +100,12 @@ class Value {
   /// Numbers equal by literal (`1` is not `1.0`), objects whatever the order of members.
   friend bool operator==(const Value& a, const Value& b);
 
+  /// Asks the processor for the beginning of this value's block: for scans over many values.
+  void prefetch() const noexcept {
+    if (!owns_block()) return;
+    for (size_t line = 0; line < 3; ++line) __builtin_prefetch(static_cast<const char*>(large_.block) + 64 * line);
+  }
+
   /// Heap bytes reachable from this node, without the node itself: for memory budgets.
   size_t heap_bytes() const;
 

@@ -9,7 +9,7 @@ DeviceRecord& RecordTable::insert(DeviceRecord record) {
   const auto [place, added] = by_key_.emplace(std::move(key), std::make_unique<DeviceRecord>(std::move(record)));
   TS_ASSERT(added);
   DeviceRecord& stored = *place->second;
-  ordered_.emplace(place->first, &stored);
+  ordered_.insert(place->first, stored);
   stored.lagged_ = lagged_.get();
   if (lagged_ != nullptr) lagged_->changed(place->first, stored.twin);
   return stored;

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -12,16 +11,14 @@
 
 #include "sim/hub/jobs/device_job_rows.hpp"
 #include "sim/hub/store/device_record.hpp"
-#include "sim/hub/store/key_order.hpp"
 #include "sim/hub/store/lagged_twins.hpp"
+#include "sim/hub/store/ordered_records.hpp"
 
 namespace twinstorm::hub {
 
 /// Devices, or modules. Records do not move while they exist.
 class RecordTable {
  public:
-  using Ordered = std::map<std::string_view, DeviceRecord*, KeyOrder>;
-
   DeviceRecord* find(std::string_view key) const {
     const auto found = by_key_.find(key);
     return found == by_key_.end() ? nullptr : found->second.get();
@@ -30,7 +27,7 @@ class RecordTable {
   DeviceRecord& insert(DeviceRecord record);
   void erase(std::string_view key);
   /// By (deviceId, moduleId): the order of pages.
-  const Ordered& ordered() const { return ordered_; }
+  const OrderedRecords& ordered() const { return ordered_; }
   size_t size() const { return by_key_.size(); }
 
   /// From now on queries see writes with a delay, see LaggedTwins. Once, before the first record.
@@ -47,9 +44,8 @@ class RecordTable {
       lagged_->visit_after(after, std::forward<Visit>(visit));
       return;
     }
-    for (auto at = after.empty() ? ordered_.begin() : ordered_.upper_bound(after); at != ordered_.end(); ++at) {
-      if (!visit(std::as_const(at->second->twin))) return;
-    }
+    ordered_.visit_from(after.empty() ? ordered_.begin() : ordered_.upper_bound(after),
+                        [&visit](const DeviceRecord& record) { return visit(record.twin); });
   }
 
  private:
@@ -57,7 +53,7 @@ class RecordTable {
     using is_transparent = void;
   };
   std::unordered_map<std::string, std::unique_ptr<DeviceRecord>, Hash, std::equal_to<>> by_key_;
-  Ordered ordered_;                      // views into the keys of by_key_
+  OrderedRecords ordered_;               // views into the keys of by_key_
   std::unique_ptr<LaggedTwins> lagged_;  // nullptr: queries see the records themselves
 };
 
