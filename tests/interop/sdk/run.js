@@ -18,6 +18,7 @@ const { makeIssuer } = require('./lib/issuer.js');
 // What the hub of a file needs beside the usual.
 const hubArguments = {
   'queries.test.js': ['--import', path.join(__dirname, '..', '..', 'vectors', 'query-cases.json')],
+  'throttling.test.js': ['--tier', 'S1'],
 };
 const fileTimeout = 1000 * Number(process.env.TWINSTORM_SDK_TIMEOUT || 110);
 
