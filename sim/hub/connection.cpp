@@ -5,7 +5,9 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 
 #include "sim/base/assert.hpp"
 #include "sim/base/log.hpp"
@@ -166,6 +168,8 @@ void Connection::read() {
       if (closed_ || paused_) return;
     }
     if (outcome == Io::ended) {
+      // Perhaps the peer ended its sending side only and reads on; if it is gone, sending finds out.
+      if (close_when_sent_ && backlog_ != nullptr) return;
       if (!lingering_) on_peer_gone();
       close();
       return;
@@ -341,6 +345,7 @@ void Connection::flush() {
   }
   if (outcome != Io::done) {
     backlog_->erase(0, sent);
+    unsent_seen_ = kAnyNumber;
     wait_to_write(outcome == Io::want_read ? net::TcpSocket::wait_read : net::TcpSocket::wait_write);
     return;
   }
@@ -357,13 +362,17 @@ void Connection::close_after_sending() {
   if (websocket_ != nullptr) send_close(ws::CloseCode::normal, {});
   if (closed_) return;
   close_when_sent_ = true;
-  set_deadline(shard_.mono_now() + kLingerTime);
-  if (backlog_ == nullptr) linger();
+  if (backlog_ == nullptr) {
+    linger();
+  } else {
+    set_deadline(shard_.mono_now() + shard_.config().connect_timeout);
+  }
 }
 
 void Connection::linger() {
   lingering_ = true;
   paused_ = false;
+  set_deadline(shard_.mono_now() + kLingerTime);
   if (tls_ && !handshaking_) tls_.shutdown();
   error_code ignored;
   socket_.shutdown(net::TcpSocket::shutdown_send, ignored);
@@ -403,8 +412,15 @@ void Connection::set_deadline(MonoTime at) {
   }
 }
 
+bool Connection::peer_takes_on() {
+  int unsent = 0;
+  if (::ioctl(socket_.native_handle(), SIOCOUTQ, &unsent) != 0) return false;
+  return unsent < std::exchange(unsent_seen_, unsent) && unsent > 0;
+}
+
 MonoTime Connection::deadline_passed(MonoTime now) {
   if (close_when_sent_) {
+    if (peer_takes_on()) return now + (lingering_ ? kLingerTime : shard_.config().connect_timeout);
     close();
     return MonoTime::max();
   }

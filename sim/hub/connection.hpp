@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -103,7 +104,7 @@ class Connection {
   void send(std::string_view bytes);
   /// Ends the sending side once everything sent has left, throws away what the peer still sends and closes when it
   /// closes, at the latest a second later: closing at once could reset the connection before the peer has read our
-  /// answer.
+  /// answer. A peer that for `connect_timeout` takes nothing of what is left is not waited for.
   void close_after_sending();
   void close();
   /// Stops calling on_bytes until `resume`.
@@ -150,6 +151,9 @@ class Connection {
   /// Writes from the front of `bytes` as much as the channel takes.
   Io write(std::string_view bytes, size_t& put);
   MonoTime deadline_passed(MonoTime now);
+  /// While closing: bytes are left in the socket, fewer than at the last look. Its readiness alone would not do: a
+  /// large buffer is writable only after a third of it has left.
+  bool peer_takes_on();
   void linger();
   void handler_ended();
   Shard& shard_;
@@ -163,6 +167,8 @@ class Connection {
   ConnectionId id_ = kNoConnection;
   MonoTime watched_ = MonoTime::max();  // when the shard will look at the deadline
   MonoTime deadline_ = MonoTime::max();
+  static constexpr int kAnyNumber = std::numeric_limits<int>::max();
+  int unsent_seen_ = kAnyNumber;
   uint8_t handlers_ = 0;  // pending asynchronous waits that refer to this object
   bool waiting_to_read_ = false;
   bool handshaking_ = false;

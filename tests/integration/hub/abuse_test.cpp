@@ -271,6 +271,53 @@ TEST_F(AbusedHub, AConnectBehindUnreadAnswersCannotMoveAndIsClosed) {
   EXPECT_TRUE(eventually([&](const HubCounts& now) { return now.connected_devices == before_.connected_devices; }));
 }
 
+TEST_F(AbusedHub, ALastAnswerLeavesWholeForSlowReadersAndIsGivenUpWhenNobodyReads) {
+  constexpr int kDevices = 200;  // 6 MB of twins, more than the sockets' buffers hold
+  std::string desired;
+  for (char name = 'a'; name < 'i'; ++name) {
+    desired += fmt::format(R"({}"{}":"{}")", desired.empty() ? "" : ",", name, std::string(3900, name));
+  }
+  RawHttp http = service();
+  for (int i = 0; i < kDevices; ++i) {
+    const std::string id = fmt::format("wide{}", i);
+    http.request("PUT", "/devices/" + id, fmt::format(R"({{"deviceId":"{}"}})", id));
+    ASSERT_EQ(
+        http.request("PATCH", "/twins/" + id, fmt::format(R"({{"properties":{{"desired":{{{}}}}}}})", desired)).status,
+        200);
+  }
+  const auto ask = [](RawHttp& client) {
+    client.write("POST", "/devices/query", R"({"query":"SELECT * FROM devices"})",
+                 "Connection: close\r\nx-ms-max-item-count: 1000\r\n");
+  };
+  for (const bool half_closed : {false, true}) {
+    SCOPED_TRACE(half_closed ? "a client that has ended its sending side" : "a client that may send on");
+    RawHttp client = service();
+    ask(client);
+    if (half_closed) shutdown(client.descriptor(), SHUT_WR);
+    const auto began = std::chrono::steady_clock::now();
+    while (client.receive()) usleep(20'000);
+    EXPECT_GT(std::chrono::steady_clock::now() - began, std::chrono::milliseconds{1500}) << "not slow enough";
+    const HttpReply reply = client.read();
+    EXPECT_EQ(reply.status, 200);
+    EXPECT_EQ(std::to_string(reply.body.size()), reply.header("content-length"));
+    EXPECT_TRUE(client.received.empty());
+  }
+
+  const auto descriptors = [] {
+    const std::filesystem::directory_iterator open{"/proc/self/fd"};
+    return std::distance(begin(open), end(open));
+  };
+  http.shut();
+  usleep(50'000);
+  const auto before = descriptors();
+  RawHttp silent = service();
+  ask(silent);
+  ASSERT_TRUE(silent.receive());
+  EXPECT_EQ(descriptors(), before + 2) << "the hub still has something to send";
+  for (int waited = 0; waited < kPatienceMs && descriptors() != before + 1; waited += 10) usleep(10'000);
+  EXPECT_EQ(descriptors(), before + 1) << "only the client's own is left";
+}
+
 TEST_F(AbusedHub, MemoryComesBackWhenTheyAreGone) {
   constexpr int kPeers = 60;
   std::vector<DeviceLogin> logins;
