@@ -223,15 +223,19 @@ bool is_certificate_name(std::string_view name) {
                               ".:*_-") == std::string_view::npos;
 }
 
+const std::vector<Extension> kAuthority{{NID_basic_constraints, "critical,CA:TRUE"},
+                                        {NID_key_usage, "critical,keyCertSign,cRLSign"}};
 const Extension kLeaf{NID_basic_constraints, "critical,CA:FALSE"};
 const Extension kSigns{NID_key_usage, "critical,digitalSignature"};
 
 }  // namespace
 
 Result<CertifiedKey> make_authority(std::string_view common_name, Validity validity) {
-  return make_certificate(
-      common_name, validity, nullptr, nullptr,
-      {{NID_basic_constraints, "critical,CA:TRUE"}, {NID_key_usage, "critical,keyCertSign,cRLSign"}});
+  return make_certificate(common_name, validity, nullptr, nullptr, kAuthority);
+}
+
+Result<CertifiedKey> issue_authority(const CertifiedKey& authority, std::string_view common_name, Validity validity) {
+  return issue(authority, common_name, validity, kAuthority);
 }
 
 Result<CertifiedKey> issue_server_certificate(const CertifiedKey& authority, const std::vector<std::string>& names,
@@ -290,6 +294,7 @@ Result<void> verify_chain(const PeerCertificate& peer, std::string_view authorit
   }
   X509_VERIFY_PARAM* const parameters = X509_STORE_CTX_get0_param(context.get());
   X509_VERIFY_PARAM_set_time(parameters, unix_seconds(now));
+  X509_VERIFY_PARAM_set_purpose(parameters, X509_PURPOSE_SSL_CLIENT);
   // An intermediate CA registered with the hub is an anchor too; its own root need not be known.
   X509_VERIFY_PARAM_set_flags(parameters, X509_V_FLAG_PARTIAL_CHAIN);
   if (X509_verify_cert(context.get()) == 1) return {};

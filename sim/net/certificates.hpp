@@ -24,6 +24,8 @@ struct Validity {
 
 /// A self-signed CA certificate (basicConstraints CA:TRUE, keyCertSign).
 Result<CertifiedKey> make_authority(std::string_view common_name, Validity validity);
+/// An intermediate CA signed by `authority`, for devices that show a chain. The certificate text is its own alone.
+Result<CertifiedKey> issue_authority(const CertifiedKey& authority, std::string_view common_name, Validity validity);
 /// A TLS server certificate signed by `authority`, with every name as a DNS or IP subjectAltName. The certificate text
 /// carries the authority's certificate behind the leaf.
 Result<CertifiedKey> issue_server_certificate(const CertifiedKey& authority, const std::vector<std::string>& names,
@@ -50,8 +52,9 @@ struct PeerCertificate {
   Validity validity;                   ///< of the leaf
 };
 
-/// True when the chain leads from the leaf to one of `authorities_pem` (concatenated PEM) and is valid at `now`. The
-/// error says why not, in the words of the verifier.
+/// True when the chain leads from the leaf to one of `authorities_pem` (concatenated PEM), is valid at `now` and is for
+/// TLS clients: a server's certificate of the same authority does not pass. The error says why not, in the words of the
+/// verifier.
 Result<void> verify_chain(const PeerCertificate& peer, std::string_view authorities_pem, WallTime now);
 
 }  // namespace twinstorm::net

@@ -36,6 +36,25 @@ TEST(CertificatesTest, AForeignAuthorityDoesNotVouch) {
       << "one of several is enough";
 }
 
+TEST(CertificatesTest, AServersCertificateIsNoDevices) {
+  const auto authority = make_authority("one", kValid).value();
+  const auto verdict = verify_chain(peer_of(issue_server_certificate(authority, {"d"}, kValid).value()),
+                                    authority.certificate_pem, kNow);
+  ASSERT_FALSE(verdict);
+  EXPECT_EQ(verdict.error().code, ErrorCode::unauthorized);
+  EXPECT_NE(verdict.error().message.find("purpose"), std::string::npos) << verdict.error().message;
+}
+
+TEST(CertificatesTest, AnIntermediateVouchesWhenItIsShownOrRegistered) {
+  const auto root = make_authority("root", kValid).value();
+  const auto middle = issue_authority(root, "middle", kValid).value();
+  auto device = issue_client_certificate(middle, "d", kValid).value();
+  EXPECT_FALSE(verify_chain(peer_of(device), root.certificate_pem, kNow));
+  EXPECT_TRUE(verify_chain(peer_of(device), middle.certificate_pem, kNow));
+  device.certificate_pem += middle.certificate_pem;
+  EXPECT_TRUE(verify_chain(peer_of(device), root.certificate_pem, kNow));
+}
+
 TEST(CertificatesTest, TimeIsTheCallers) {
   const auto authority = make_authority("one", {kNow - 24h * 900, kNow + 24h * 900}).value();
   const auto peer = peer_of(issue_client_certificate(authority, "d", kValid).value());
