@@ -95,6 +95,34 @@ int keep_session(SSL* ssl, SSL_SESSION* session) {
   return 1;  // the reference is ours now
 }
 
+/// The chain a client showed goes into its ticket, behind the leaf that OpenSSL puts there itself: a resumed session
+/// must be judged as the full handshake was. Sealed with the ticket, so the client cannot change it.
+int put_chain_into_ticket(SSL* ssl, void*) {
+  if (SSL_session_reused(ssl) != 0) return 1;  // a renewed ticket takes over what the first one held
+  const STACK_OF(X509)* const chain = SSL_get_peer_cert_chain(ssl);
+  std::string der;
+  for (int i = 0; i < sk_X509_num(chain); ++i) der += detail::to_der(sk_X509_value(chain, i));
+  return SSL_SESSION_set1_ticket_appdata(SSL_get_session(ssl), der.data(), der.size());
+}
+
+/// What `put_chain_into_ticket` put there.
+std::vector<std::string> chain_of_ticket(SSL* ssl) {
+  std::vector<std::string> chain;
+  SSL_SESSION* const session = SSL_get0_session(ssl);
+  void* data = nullptr;
+  size_t size = 0;
+  if (session == nullptr || SSL_SESSION_get0_ticket_appdata(session, &data, &size) != 1) return chain;
+  const auto* at = static_cast<const unsigned char*>(data);
+  for (const unsigned char* const end = at + size; at < end;) {
+    const unsigned char* const begin = at;
+    const detail::CertificatePointer certificate{d2i_X509(nullptr, &at, static_cast<long>(end - begin))};
+    if (certificate == nullptr) break;
+    chain.emplace_back(reinterpret_cast<const char*>(begin), static_cast<size_t>(at - begin));
+  }
+  ERR_clear_error();
+  return chain;
+}
+
 // --- Contexts --------------------------------------------------------------------------------------------------------
 
 std::shared_ptr<SSL_CTX> make_context(TlsVersion version) {
@@ -256,6 +284,7 @@ Result<TlsContext> TlsContext::server(const TlsServerConfig& config) {
   // Sessions live in the clients' tickets: no memory here for clients that may never come back.
   SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
   SSL_CTX_set_num_tickets(context.get(), kServerTickets);
+  SSL_CTX_set_session_ticket_cb(context.get(), put_chain_into_ticket, nullptr, nullptr);
   static constexpr unsigned char kSessionContext[] = "twinstorm";
   SSL_CTX_set_session_id_context(context.get(), kSessionContext, sizeof kSessionContext - 1);
   return TlsContext{std::move(context)};
@@ -460,11 +489,14 @@ std::optional<PeerCertificate> TlsSession::peer_certificate() const {
   if (leaf == nullptr) return std::nullopt;
   PeerCertificate peer = detail::describe(leaf);
   peer.chain_der.push_back(detail::to_der(leaf));
-  // The chain stands on the server's side only, behind the leaf; a resumed session has none.
+  // The chain stands on the server's side only, behind the leaf; that of a resumed session is in its ticket.
   const STACK_OF(X509)* const chain = SSL_get_peer_cert_chain(ssl_);
   for (int i = 0; i < sk_X509_num(chain); ++i) {
     X509* const certificate = sk_X509_value(chain, i);
     if (X509_cmp(certificate, leaf) != 0) peer.chain_der.push_back(detail::to_der(certificate));
+  }
+  if (resumed() && SSL_is_server(ssl_) != 0) {
+    for (std::string& certificate : chain_of_ticket(ssl_)) peer.chain_der.push_back(std::move(certificate));
   }
   return peer;
 }

@@ -110,7 +110,8 @@ class TlsSession {
   bool untrusted() const;
   bool resumed() const;
   const char* version() const;  ///< `TLSv1.3`
-  /// What the peer showed; nothing when it showed no certificate. Of a server only the leaf is kept.
+  /// What the peer showed, in this session or in the one that it resumes; nothing when it showed no certificate. Of a
+  /// server only the leaf is kept.
   std::optional<PeerCertificate> peer_certificate() const;
 
  private:

@@ -204,6 +204,37 @@ TEST(TlsTest, SessionsAreResumedOnlyWhenAskedFor) {
   }
 }
 
+TEST(TlsTest, AResumedSessionShowsTheChainOfTheFirst) {
+  const auto root = make_authority("device root", valid_today()).value();
+  const auto middle = issue_authority(root, "device intermediate", valid_today()).value();
+  auto own = issue_client_certificate(middle, "dev-1", valid_today()).value();
+  const auto alone = own;
+  own.certificate_pem += middle.certificate_pem;
+  const WallTime now = SteadyClock{}.wall();
+  for (const auto version : {TlsVersion::tls12, TlsVersion::tls13}) {
+    const auto server = server_context();
+    TlsTicket ticket;
+    for (int i = 0; i < 3; ++i) {  // the third resumes with a ticket that the second was given
+      Ends ends{client_context(version, true), server, "localhost", &own, &ticket};
+      ASSERT_EQ(ends.status, kBothOk) << ends.client.error();
+      transfer(ends.server, ends.client, "the ticket");
+      EXPECT_EQ(ends.server.resumed(), i > 0);
+      const auto seen = ends.server.peer_certificate();
+      ASSERT_TRUE(seen);
+      EXPECT_EQ(seen->chain_der.size(), 2u) << "connection " << i;
+      const auto verdict = verify_chain(*seen, root.certificate_pem, now);
+      EXPECT_TRUE(verdict) << "connection " << i << ": " << verdict.error().message;
+    }
+    TlsTicket other;
+    for (const bool resumed : {false, true}) {  // what nobody showed does not appear
+      Ends ends{client_context(version, true), server, "localhost", &alone, &other};
+      transfer(ends.server, ends.client, "the ticket");
+      EXPECT_EQ(ends.server.resumed(), resumed);
+      EXPECT_FALSE(verify_chain(ends.server.peer_certificate().value(), root.certificate_pem, now));
+    }
+  }
+}
+
 TEST(TlsTest, AnEndInTheMiddleOfTheHandshakeIsAnEnd) {
   SocketPair sockets;
   auto client = TlsSession::client(client_context(), sockets.client(), "localhost").value();
