@@ -270,17 +270,20 @@ Result<JwtClaims> verify_jwt(std::string_view token, const JsonWebKeySet& keys, 
   if (!signature) return bad_token("its signature is not base64url");
 
   const std::string_view id = text_of(*header, "kid");
-  bool key_known = false;
+  bool named = false;  // a key has the token's kid: it is this issuer's affair
+  bool tried = false;
   bool good = false;
   for (const JsonWebKeySet::Key& key : keys.keys_) {
     if (key.algorithm != algorithm || (!id.empty() && !key.id.empty() && key.id != id)) continue;
-    key_known = true;
+    tried = true;
+    named = named || (!id.empty() && key.id == id);
     good = good || signature_is_good(key.key.get(), key.algorithm, token.substr(0, second), *signature);
   }
-  if (!key_known) {
-    return make_error(ErrorCode::not_found, "bearer token: no key of the issuer has its kid and alg");
+  if (!tried) return make_error(ErrorCode::not_found, "bearer token: no key of the issuer has its kid and alg");
+  if (!good && named) return bad_token("its signature does not match");
+  if (!good) {  // only keys without a name came into question, on either side: the token may be another issuer's
+    return make_error(ErrorCode::not_found, "bearer token: its signature does not match a key of the issuer");
   }
-  if (!good) return bad_token("its signature does not match");
   const auto claims = decode_object(token.substr(first + 1, second - first - 1), "claims");
   if (!claims) return claims.error();
   return check_claims(*claims, rules, now);

@@ -52,8 +52,9 @@ class JsonWebKeySet {
   std::vector<Key> keys_;
 };
 
-/// Checks a compact token (without `Bearer `) against the keys and the rules. Fails with `not_found` when no key has
-/// the token's `kid` and `alg`, otherwise with `unauthorized`; says why without repeating the token.
+/// Checks a compact token (without `Bearer `) against the keys and the rules. Fails with `not_found` when it may be
+/// another issuer's: no key has its `kid` and `alg`, or the signature fits none and no key was named by a `kid` on both
+/// sides; otherwise with `unauthorized`. Says why without repeating the token.
 Result<JwtClaims> verify_jwt(std::string_view token, const JsonWebKeySet& keys, const JwtRules& rules, WallTime now);
 
 /// A compact token with these claims (a JSON object), signed with a PEM private key: ES256 for P-256, RS256 for RSA.

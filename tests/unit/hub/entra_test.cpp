@@ -146,6 +146,25 @@ TEST_F(EntraTest, TakesTokensOfAConfiguredIssuer) {
   EXPECT_TRUE(control.check_service("Bearer " + dev_token({}), "/x", kNow));
 }
 
+TEST_F(EntraTest, AKeyWithoutANameKeepsNobodyElseOut) {
+  const std::string pem = protocol::make_signing_key();
+  std::filesystem::create_directories(folder);
+  config.jwks_file = folder / "keys.json";
+  const std::string text = *protocol::make_jwks(pem, "");
+  ASSERT_NE(text.find(R"("kid":"",)"), std::string::npos);
+  std::ofstream{config.jwks_file} << std::string{text}.replace(text.find(R"("kid":"",)"), 9, "");
+  const AccessControl control = access();
+  const std::string claims =
+      R"({"iss":"https://sts.windows.net/t/","aud":"https://iothubs.azure.net","exp":1700003600})";
+  const auto check = [&](const std::string& key, const char* kid) {
+    return control.check_service("Bearer " + *protocol::sign_jwt(claims, key, kid), "/x", kNow);
+  };
+  EXPECT_TRUE(check(pem, "")) << check(pem, "").error().message;
+  EXPECT_TRUE(check(pem, "some name"));
+  EXPECT_TRUE(control.check_service("Bearer " + dev_token({}), "/x", kNow)) << "the development key, of the same kind";
+  EXPECT_FALSE(check(protocol::make_signing_key(), "some name"));
+}
+
 TEST_F(EntraTest, NamesTheFileThatCannotBeUsed) {
   config.jwks_file = folder / "missing.json";
   EXPECT_EQ(trusted_issuers(config).error().code, ErrorCode::not_found);

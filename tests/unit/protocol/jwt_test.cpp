@@ -117,6 +117,21 @@ TEST_F(OwnKeyTest, LetsTheTokenChooseNeitherAlgorithmNorKey) {
   EXPECT_THAT(error_of(verify_jwt(*sign_jwt(good, other, "k1"), keys, rules, kNow)), HasSubstr("does not match"));
 }
 
+TEST_F(OwnKeyTest, LeavesATokenThatNoKeyIsNamedForToOtherIssuers) {
+  const auto code = [&](const std::string& key, const char* token_kid, const char* set_kid) {
+    const auto set = *JsonWebKeySet::parse(*make_jwks(pem, set_kid));
+    const auto verdict = verify_jwt(*sign_jwt(good, key, token_kid), set, rules, kNow);
+    return verdict ? std::optional<ErrorCode>{} : verdict.error().code;
+  };
+  const std::string other = make_signing_key();
+  for (const auto& [token_kid, set_kid] : {std::pair{"", ""}, {"k1", ""}, {"", "k1"}}) {
+    EXPECT_EQ(code(pem, token_kid, set_kid), std::nullopt);
+    EXPECT_EQ(code(other, token_kid, set_kid), ErrorCode::not_found) << token_kid << '|' << set_kid;
+  }
+  EXPECT_EQ(code(other, "k1", "k1"), ErrorCode::unauthorized);
+  EXPECT_EQ(code(pem, "k2", "k1"), ErrorCode::not_found);
+}
+
 TEST_F(OwnKeyTest, RefusesWhatIsNoToken) {
   const std::string token = *sign_jwt(good, pem, "k1");
   for (const std::string& text : {std::string{}, std::string{"a.b"}, std::string{"..."}, std::string{".."}, token + ".",
