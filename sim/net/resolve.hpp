@@ -9,7 +9,8 @@
 
 namespace twinstorm::net {
 
-/// All addresses of `host` with `port`. Blocks; for set-up only. Fails with `unavailable`, naming host and port.
+/// All addresses of `host` with `port`; `localhost` and names below it are 127.0.0.1 and ::1 without asking anybody
+/// (RFC 6761 section 6.3). Blocks; for set-up only. Fails with `unavailable`, naming host and port.
 Result<std::vector<Endpoint>> resolve(const std::string& host, uint16_t port);
 
 }  // namespace twinstorm::net
