@@ -8,6 +8,7 @@
 #include <linux/sockios.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "sim/base/assert.hpp"
 #include "sim/base/log.hpp"
@@ -25,8 +26,13 @@ constexpr int kReadsPerTurn = 4;  // full buffers taken from one socket before t
 
 Channel Channel::Parked::revive(net::IoContext& io) && {
   Channel channel{net::TcpSocket{io.get_executor()}, std::move(tls), std::move(websocket)};
-  channel.socket.assign(protocol, handle);
+  channel.socket.assign(protocol, descriptor.get());
+  descriptor.release();
   return channel;
+}
+
+Channel::Descriptor::~Descriptor() {
+  if (handle_ >= 0) ::close(handle_);
 }
 
 Connection::Connection(Shard& shard, Channel channel, Counters counters)
@@ -401,7 +407,7 @@ std::optional<Channel::Parked> Connection::release() {
   TS_ASSERT(!error);
   closed_ = true;
   shard_.retire(id_);
-  return Channel::Parked{handle, endpoint.protocol(), std::move(tls_), std::move(websocket_)};
+  return Channel::Parked{Channel::Descriptor{handle}, endpoint.protocol(), std::move(tls_), std::move(websocket_)};
 }
 
 void Connection::set_deadline(MonoTime at) {

@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "sim/base/time.hpp"
 #include "sim/hub/hub.hpp"
@@ -43,9 +44,22 @@ struct Channel {
   net::TlsSession tls = {};                   ///< empty: the bytes go plain; the handshake may still be ahead
   std::unique_ptr<WebSocket> websocket = {};  ///< null: the bytes go unframed
 
+  /// A descriptor without a loop; closed with the object, for a hub that stops may never get to take it up.
+  class Descriptor {
+   public:
+    explicit Descriptor(net::TcpSocket::native_handle_type handle) : handle_{handle} {}
+    Descriptor(Descriptor&& other) noexcept : handle_{other.release()} {}
+    Descriptor& operator=(Descriptor&&) = delete;
+    ~Descriptor();
+    net::TcpSocket::native_handle_type get() const { return handle_; }
+    net::TcpSocket::native_handle_type release() { return std::exchange(handle_, -1); }
+
+   private:
+    net::TcpSocket::native_handle_type handle_;
+  };
   /// A channel between two event loops: what `Connection::release` gives and the next owner's loop takes up.
   struct Parked {
-    net::TcpSocket::native_handle_type handle;
+    Descriptor descriptor;
     net::TcpSocket::protocol_type protocol;
     net::TlsSession tls;
     std::unique_ptr<WebSocket> websocket;

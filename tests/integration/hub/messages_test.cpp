@@ -329,6 +329,22 @@ TEST_P(MessagesTest, AFightForOneIdentityIsSlowedDown) {
   EXPECT_TRUE(fighters.back()->alive());
 }
 
+TEST_P(MessagesTest, AHeldBackConnectOfAClientThatHasLeftTakesNothingOver) {
+  const DeviceLogin login = create("dev1");
+  std::vector<std::unique_ptr<RawMqtt>> fighters;
+  for (int i = 0; i < 4; ++i) fighters.push_back(device(login));
+  for (int i = 0; i < 2; ++i) {  // with nothing and with more behind the CONNECT
+    RawMqtt gone{hub->ports().mqtt};
+    gone.send(RawMqtt::connect_packet(login));
+    if (i == 1) gone.publish("devices/dev1/messages/events/", "x");
+    gone.shut();
+    EXPECT_TRUE(counts_reach(&HubCounts::connects_refused, static_cast<uint64_t>(i) + 1));
+  }
+  EXPECT_EQ(hub->counts().connects_damped, 2u);
+  EXPECT_EQ(hub->counts().disconnects_take_over, 3u);
+  EXPECT_TRUE(fighters.back()->alive());
+}
+
 TEST_P(MessagesTest, AnExpiredTokenEndsALiveConnection) {
   HubConfig config;
   config.token_grace = Nanos::zero();

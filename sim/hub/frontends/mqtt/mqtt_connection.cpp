@@ -126,8 +126,8 @@ MonoTime MqttConnection::on_deadline(MonoTime now) {
     return session_->ended() ? MonoTime::max() : session_->deadline();
   }
   if (held_) {
-    if (admitted_ && peer_has_left()) {
-      shard().abandon(kConnect.operation);
+    if (peer_has_left()) {  // nobody would use what it took over
+      if (admitted_) shard().abandon(kConnect.operation);
       lose(DeviceLink::CloseReason::client);
       close();
     } else {
