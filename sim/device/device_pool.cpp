@@ -299,16 +299,20 @@ void DevicePool::fetch(LocalDevice device, RequestKind kind) {
   }
 }
 
+std::optional<DevicePool::Desired> DevicePool::desired_of(LocalDevice device, std::string_view twin) {
+  const auto json = protocol::find_member(twin, "desired");
+  const auto version = json ? protocol::find_integer(*json, "$version") : std::nullopt;
+  if (version) return Desired{*json, static_cast<uint32_t>(*version)};
+  hot_[device].link->abort();
+  lost(device, ReconnectReason::protocol);
+  return std::nullopt;
+}
+
 void DevicePool::fetched(LocalDevice device, std::string_view twin) {
+  const auto desired = desired_of(device, twin);
+  if (!desired) return;
   auto& hot = hot_[device];
-  const auto desired = protocol::find_member(twin, "desired");
-  const auto version64 = desired ? protocol::find_integer(*desired, "$version") : std::nullopt;
-  if (!version64) {
-    hot.link->abort();
-    lost(device, ReconnectReason::protocol);
-    return;
-  }
-  const auto version = static_cast<uint32_t>(*version64);
+  const uint32_t version = desired->version;
   if (hot.seen_while_fetching > version && hot.refetches < kRefetchMax) {
     // The answer is older than a notification that overtook it: ask again.
     ++hot.refetches;
@@ -324,7 +328,7 @@ void DevicePool::fetched(LocalDevice device, std::string_view twin) {
   send_waiting(device);
   if (version > hot.applied_version || hot.needs_sync) {
     hot.needs_sync = false;
-    if (!start_tasks(device, version, *desired, true)) {
+    if (!start_tasks(device, version, desired->json, true)) {
       hot.applied_version = version;
       observer_.on_synced(device, version, clock_.mono());
     }
@@ -745,19 +749,14 @@ void DevicePool::renewed(LocalDevice device) {
 }
 
 void DevicePool::gap_closed(LocalDevice device, std::string_view twin) {
+  const auto desired = desired_of(device, twin);
+  if (!desired) return;
   auto& hot = hot_[device];
-  const auto desired = protocol::find_member(twin, "desired");
-  const auto version64 = desired ? protocol::find_integer(*desired, "$version") : std::nullopt;
-  if (!version64) {
-    hot.link->abort();
-    lost(device, ReconnectReason::protocol);
-    return;
-  }
-  const auto version = static_cast<uint32_t>(*version64);
+  const uint32_t version = desired->version;
   observer_.on_fetched(device, version, version < hot.seen_while_fetching);
   if (version <= hot.desired_version) return;
   hot.desired_version = version;
-  if (!start_tasks(device, version, *desired, true)) {
+  if (!start_tasks(device, version, desired->json, true)) {
     hot.applied_version = version;
     observer_.on_synced(device, version, clock_.mono());
   }

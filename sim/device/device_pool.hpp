@@ -244,6 +244,12 @@ class DevicePool final : private transport::TransportEvents {
   void drop_offline(metrics::StreamIndex stream, metrics::PhaseIndex phase, bool scheduled);
   void unlink_request(uint32_t request);
   void fetch(LocalDevice device, RequestKind kind);
+  struct Desired {
+    std::string_view json;
+    uint32_t version;
+  };
+  /// The desired section of a twin; nothing, and the connection is lost, when the twin has none with a version.
+  std::optional<Desired> desired_of(LocalDevice device, std::string_view twin);
   void fetched(LocalDevice device, std::string_view twin);
   void introduce(LocalDevice device);
 
