@@ -18,10 +18,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "sim/protocol/free_with.hpp"
+
 namespace twinstorm::hub {
 namespace {
 
 namespace fs = std::filesystem;
+using protocol::FreeWith;
 
 constexpr Nanos kDay = std::chrono::hours{24};
 constexpr Nanos kAuthorityLifetime = 3650 * kDay;
@@ -30,15 +33,9 @@ constexpr Nanos kRenewBefore = kDay;
 constexpr Nanos kBackdated = kDay;  // clocks of clients may be late
 constexpr size_t kFileBytesMax = 1024 * 1024;
 
-struct OpenSslFree {
-  void operator()(X509* certificate) const { X509_free(certificate); }
-  void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
-  void operator()(BIO* bio) const { BIO_free(bio); }
-  void operator()(GENERAL_NAMES* names) const { GENERAL_NAMES_free(names); }
-};
-using Certificate = std::unique_ptr<X509, OpenSslFree>;
-using PrivateKey = std::unique_ptr<EVP_PKEY, OpenSslFree>;
-using Bio = std::unique_ptr<BIO, OpenSslFree>;
+using Certificate = std::unique_ptr<X509, FreeWith<X509_free>>;
+using PrivateKey = std::unique_ptr<EVP_PKEY, FreeWith<EVP_PKEY_free>>;
+using Bio = std::unique_ptr<BIO, FreeWith<BIO_free>>;
 
 /// A pair as read: text for TLS, objects for questions.
 struct Pair {

@@ -288,7 +288,7 @@ Result<void> verify_chain(const PeerCertificate& peer, std::string_view authorit
   };
   const std::unique_ptr<STACK_OF(X509), StackFree> between{sk_X509_new_null()};
   for (size_t i = 1; i < chain.size(); ++i) sk_X509_push(between.get(), chain[i].get());
-  const std::unique_ptr<X509_STORE_CTX, detail::Free<X509_STORE_CTX_free>> context{X509_STORE_CTX_new()};
+  const std::unique_ptr<X509_STORE_CTX, detail::FreeWith<X509_STORE_CTX_free>> context{X509_STORE_CTX_new()};
   if (X509_STORE_CTX_init(context.get(), store->get(), chain.front().get(), between.get()) != 1) {
     return openssl_failure("cannot verify a certificate");
   }

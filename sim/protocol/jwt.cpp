@@ -17,6 +17,7 @@
 
 #include "sim/base/assert.hpp"
 #include "sim/protocol/encoding.hpp"
+#include "sim/protocol/free_with.hpp"
 #include "sim/twin/value.hpp"
 
 namespace twinstorm::protocol {
@@ -28,20 +29,13 @@ constexpr int kRsaBitsMin = 2048;
 constexpr std::string_view kRs256 = "RS256";
 constexpr std::string_view kEs256 = "ES256";
 
-template <auto Function>
-struct Free {
-  template <class T>
-  void operator()(T* object) const {
-    Function(object);
-  }
-};
-using KeyPtr = std::unique_ptr<EVP_PKEY, Free<EVP_PKEY_free>>;
-using KeyContext = std::unique_ptr<EVP_PKEY_CTX, Free<EVP_PKEY_CTX_free>>;
-using DigestContext = std::unique_ptr<EVP_MD_CTX, Free<EVP_MD_CTX_free>>;
-using BigNumber = std::unique_ptr<BIGNUM, Free<BN_free>>;
-using ParamBuilder = std::unique_ptr<OSSL_PARAM_BLD, Free<OSSL_PARAM_BLD_free>>;
-using Params = std::unique_ptr<OSSL_PARAM, Free<OSSL_PARAM_free>>;
-using Signature = std::unique_ptr<ECDSA_SIG, Free<ECDSA_SIG_free>>;
+using KeyPtr = std::unique_ptr<EVP_PKEY, FreeWith<EVP_PKEY_free>>;
+using KeyContext = std::unique_ptr<EVP_PKEY_CTX, FreeWith<EVP_PKEY_CTX_free>>;
+using DigestContext = std::unique_ptr<EVP_MD_CTX, FreeWith<EVP_MD_CTX_free>>;
+using BigNumber = std::unique_ptr<BIGNUM, FreeWith<BN_free>>;
+using ParamBuilder = std::unique_ptr<OSSL_PARAM_BLD, FreeWith<OSSL_PARAM_BLD_free>>;
+using Params = std::unique_ptr<OSSL_PARAM, FreeWith<OSSL_PARAM_free>>;
+using Signature = std::unique_ptr<ECDSA_SIG, FreeWith<ECDSA_SIG_free>>;
 
 Error bad_token(std::string why) { return make_error(ErrorCode::unauthorized, "bearer token: " + std::move(why)); }
 Error bad_key(std::string why) { return make_error(ErrorCode::invalid_argument, std::move(why)); }
@@ -123,7 +117,7 @@ std::optional<std::string_view> algorithm_of(const EVP_PKEY* key) {
 }
 
 Result<KeyPtr> private_key(std::string_view pem) {
-  const std::unique_ptr<BIO, Free<BIO_free>> source{BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size()))};
+  const std::unique_ptr<BIO, FreeWith<BIO_free>> source{BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size()))};
   KeyPtr key{PEM_read_bio_PrivateKey(source.get(), nullptr, nullptr, nullptr)};
   if (!key) return bad_key("this is no PEM private key");
   if (!algorithm_of(key.get())) return bad_key("the private key is neither RSA nor EC on P-256");
@@ -248,7 +242,7 @@ Result<JsonWebKeySet> JsonWebKeySet::parse(std::string_view json) {
     auto key = rsa ? rsa_key(jwk) : ec_key(jwk);
     if (!key) return bad_key(fmt::format("key '{}' of the set: {}", text_of(jwk, "kid"), key.error().message));
     set.keys_.push_back({std::string{text_of(jwk, "kid")}, std::string{algorithm},
-                         std::shared_ptr<evp_pkey_st>{key->release(), Free<EVP_PKEY_free>{}}});
+                         std::shared_ptr<evp_pkey_st>{key->release(), FreeWith<EVP_PKEY_free>{}}});
   }
   if (set.keys_.empty()) return bad_key("the key set has no key for RS256 or ES256");
   return set;
@@ -303,7 +297,7 @@ Result<std::string> sign_jwt(std::string_view claims_json, std::string_view priv
 
 std::string make_signing_key() {
   const KeyPtr key{EVP_EC_gen("P-256")};
-  const std::unique_ptr<BIO, Free<BIO_free>> sink{BIO_new(BIO_s_mem())};
+  const std::unique_ptr<BIO, FreeWith<BIO_free>> sink{BIO_new(BIO_s_mem())};
   TS_ASSERT(key != nullptr &&
             PEM_write_bio_PKCS8PrivateKey(sink.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr) == 1);
   std::array<char, 1024> pem;  // a P-256 key is 241 bytes

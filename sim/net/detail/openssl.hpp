@@ -15,20 +15,15 @@
 
 #include "sim/base/result.hpp"
 #include "sim/net/certificates.hpp"
+#include "sim/protocol/free_with.hpp"
 
 namespace twinstorm::net::detail {
 
-template <auto kFree>
-struct Free {
-  template <class T>
-  void operator()(T* object) const {
-    kFree(object);
-  }
-};
-using BioPointer = std::unique_ptr<BIO, Free<BIO_free_all>>;
-using CertificatePointer = std::unique_ptr<X509, Free<X509_free>>;
-using KeyPointer = std::unique_ptr<EVP_PKEY, Free<EVP_PKEY_free>>;
-using StorePointer = std::unique_ptr<X509_STORE, Free<X509_STORE_free>>;
+using protocol::FreeWith;
+using BioPointer = std::unique_ptr<BIO, FreeWith<BIO_free_all>>;
+using CertificatePointer = std::unique_ptr<X509, FreeWith<X509_free>>;
+using KeyPointer = std::unique_ptr<EVP_PKEY, FreeWith<EVP_PKEY_free>>;
+using StorePointer = std::unique_ptr<X509_STORE, FreeWith<X509_STORE_free>>;
 
 /// What OpenSSL complained about last on this thread; empties its queue.
 std::string take_openssl_error();
