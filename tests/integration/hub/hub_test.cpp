@@ -7,7 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "raw_clients.hpp"
+#include "hub_fixture.hpp"
 #include "sim/base/rng.hpp"
 
 namespace twinstorm::hub::testing {
@@ -16,40 +16,17 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-class HubTest : public ::testing::TestWithParam<unsigned> {
+class HubTest : public ShardedHub {
  protected:
-  void SetUp() override { start({}); }
+  void SetUp() override { start(); }
 
-  void start(HubConfig config) {
-    config.threads = GetParam();
-    auto started = Hub::start(std::move(config));
-    ASSERT_TRUE(started) << started.error().message;
-    hub = std::move(*started);
-  }
-
-  RawHttp service(std::string_view policy = "iothubowner") {
-    return RawHttp{hub->ports().http, hub->policy_connection_string(policy)};
-  }
-  DeviceLogin create(const std::string& id) {
-    const HttpReply reply = service().request("PUT", "/devices/" + id + "?api-version=2021-04-12",
-                                              fmt::format(R"({{"deviceId":"{}"}})", id));
-    EXPECT_EQ(reply.status, 200) << reply.body;
-    DeviceLogin login;
-    login.device_id = id;
-    login.key = reply.json()["authentication"]["symmetricKey"]["primaryKey"];
-    return login;
-  }
   /// A connected device with both twin subscriptions.
-  std::unique_ptr<RawMqtt> device(const DeviceLogin& login) {
-    auto mqtt = std::make_unique<RawMqtt>(hub->ports().mqtt);
-    const auto connack = mqtt->login(login);
-    EXPECT_TRUE(connack && connack->code == mqtt::ConnackCode::accepted);
+  std::unique_ptr<RawMqtt> device(const DeviceLogin& login) const {
+    auto mqtt = ShardedHub::device(login);
     EXPECT_TRUE(mqtt->subscribe("$iothub/twin/res/#"));
     EXPECT_TRUE(mqtt->subscribe("$iothub/twin/PATCH/properties/desired/#"));
     return mqtt;
   }
-
-  std::unique_ptr<Hub> hub;
 };
 
 INSTANTIATE_TEST_SUITE_P(Shards, HubTest, ::testing::Values(1U, 3U),

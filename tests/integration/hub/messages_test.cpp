@@ -6,8 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "raw_clients.hpp"
-#include "sim/hub/hub.hpp"
+#include "hub_fixture.hpp"
 #include "sim/protocol/device_routes.hpp"
 
 namespace twinstorm::hub::testing {
@@ -29,35 +28,10 @@ class FastClock final : public Clock {
   WallTime wall_ = machine_.wall();
 };
 
-class MessagesTest : public ::testing::TestWithParam<unsigned> {
+class MessagesTest : public ShardedHub {
  protected:
-  void SetUp() override { start({}); }
+  void SetUp() override { start(); }
 
-  void start(HubConfig config) {
-    hub.reset();
-    config.threads = GetParam();
-    auto started = Hub::start(std::move(config));
-    ASSERT_TRUE(started) << started.error().message;
-    hub = std::move(*started);
-  }
-  RawHttp service(std::string_view policy = "iothubowner") {
-    return RawHttp{hub->ports().http, hub->policy_connection_string(policy)};
-  }
-  DeviceLogin create(const std::string& id) {
-    const HttpReply reply = service().request("PUT", "/devices/" + id + "?api-version=2021-04-12",
-                                              fmt::format(R"({{"deviceId":"{}"}})", id));
-    EXPECT_EQ(reply.status, 200) << reply.body;
-    DeviceLogin login;
-    login.device_id = id;
-    login.key = reply.json()["authentication"]["symmetricKey"]["primaryKey"];
-    return login;
-  }
-  std::unique_ptr<RawMqtt> device(const DeviceLogin& login) {
-    auto mqtt = std::make_unique<RawMqtt>(hub->ports().mqtt);
-    const auto connack = mqtt->login(login);
-    EXPECT_TRUE(connack && connack->code == mqtt::ConnackCode::accepted);
-    return mqtt;
-  }
   /// An HTTP client that speaks as the device.
   std::unique_ptr<RawHttp> device_http(const DeviceLogin& login) {
     auto http = std::make_unique<RawHttp>(hub->ports().http, std::string{});
@@ -75,15 +49,6 @@ class MessagesTest : public ::testing::TestWithParam<unsigned> {
     mqtt::encode_puback(out, packet_id);
     return out;
   }
-  bool counts_reach(uint64_t HubCounts::*member, uint64_t value) {
-    for (int i = 0; i < 200; ++i) {
-      if (hub->counts().*member >= value) return true;
-      std::this_thread::sleep_for(10ms);
-    }
-    return false;
-  }
-
-  std::unique_ptr<Hub> hub;
 };
 
 INSTANTIATE_TEST_SUITE_P(Shards, MessagesTest, ::testing::Values(1U, 3U),

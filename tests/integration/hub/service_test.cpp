@@ -6,8 +6,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include "raw_clients.hpp"
-#include "sim/hub/hub.hpp"
+#include "hub_fixture.hpp"
 #include "sim/hub/policy/entra.hpp"
 
 namespace twinstorm::hub::testing {
@@ -18,24 +17,18 @@ using ::testing::MatchesRegex;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-class ServiceTest : public ::testing::TestWithParam<unsigned> {
+class ServiceTest : public ShardedHub {
  protected:
   void SetUp() override {
     HubConfig config;
-    config.threads = GetParam();
     config.data_folder = folder;
-    auto started = Hub::start(std::move(config));
-    ASSERT_TRUE(started) << started.error().message;
-    hub = std::move(*started);
+    start(std::move(config));
   }
   void TearDown() override {
     hub.reset();
     std::filesystem::remove_all(folder);
   }
 
-  RawHttp service(std::string_view policy = "iothubowner") const {
-    return RawHttp{hub->ports().http, hub->policy_connection_string(policy)};
-  }
   std::string bearer(const std::string& role) const {
     const Nanos valid = std::chrono::hours{1};
     return "Bearer " + *issue_dev_token({folder, {role}, hub->config().entra_audience, valid}, SteadyClock{}.wall());
@@ -57,7 +50,6 @@ class ServiceTest : public ::testing::TestWithParam<unsigned> {
 
   std::filesystem::path folder =
       std::filesystem::temp_directory_path() / fmt::format("service-test-{}-{}", getpid(), GetParam());
-  std::unique_ptr<Hub> hub;
 };
 
 INSTANTIATE_TEST_SUITE_P(Shards, ServiceTest, ::testing::Values(1U, 3U),
