@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "sim/base/assert.hpp"
+#include "sim/base/spelling.hpp"
 #include "sim/scenario/detail/text.hpp"
 
 namespace twinstorm::scenario::detail {

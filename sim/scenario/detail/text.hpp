@@ -1,4 +1,4 @@
-// Exact text forms: what `parse_duration` and its like read back without loss, and "did you mean".
+// Exact text forms: what `parse_duration` and its like read back without loss.
 #pragma once
 
 #include <string>
@@ -22,11 +22,5 @@ void append_quoted(std::string& out, std::string_view text);
 /// At most `limit` bytes of valid UTF-8 without control characters, `...` at the end when cut. Keys and signatures
 /// of connection strings are cut off.
 std::string shortened(std::string_view text, size_t limit = 60);
-
-/// Number of single-character edits (insert, delete, replace, swap of neighbours) between two words.
-size_t edit_distance(std::string_view a, std::string_view b);
-/// The candidate that `word` is most likely a slip of, or empty: a third of the letters may be wrong, case counts
-/// little.
-std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
 
 }  // namespace twinstorm::scenario::detail
