@@ -1,8 +1,10 @@
+#include <algorithm>
 #include <exception>
 #include <ostream>
 
 #include <CLI/CLI.hpp>
 
+#include "sim/base/spelling.hpp"
 #include "sim/cli/commands/commands.hpp"
 #include "sim/cli/exit_code.hpp"
 
@@ -152,6 +154,24 @@ void scenario_options(CLI::App& app, ScenarioOptions& options) {
       ->check(CLI::Range(1, 256));
 }
 
+/// What is wrong with the command that `args` (in order) begin with; empty when it is one. CLI11 would only say that a
+/// command is missing.
+std::string unknown_command(CLI::App& app, std::vector<std::string> args) {
+  std::vector<std::string> names;
+  for (const auto* command : app.get_subcommands(nullptr)) names.push_back(command->get_name());
+  if (names.empty() || args.empty() || args.front().starts_with('-')) return {};
+  const std::string word = args.front();
+  if (const auto found = std::find(names.begin(), names.end(), word); found != names.end()) {
+    args.erase(args.begin());
+    return unknown_command(*app.get_subcommand(word), std::move(args));
+  }
+  const std::string near = nearest(word, names);
+  std::string all;
+  for (const auto& name : names) all += (all.empty() ? "" : ", ") + name;
+  return app.get_name() + " has no command \"" + word +
+         "\": " + (near.empty() ? "give one of " + all : "did you mean \"" + near + "\"?");
+}
+
 }  // namespace
 
 int run_cli(Environment& environment) {
@@ -292,6 +312,9 @@ int run_cli(Environment& environment) {
 
   try {
     auto args = environment.args;
+    if (const auto problem = unknown_command(app, args); !problem.empty()) {
+      return fail(environment, exit_code::kUsage, problem + " (see twinstorm --help)");
+    }
     std::reverse(args.begin(), args.end());
     app.parse(args);
     if (*run_app) return run_command(run, environment);

@@ -81,6 +81,11 @@ int advice_index() {
       [](void*, void* text, CRYPTO_EX_DATA*, int, long, void*) { delete static_cast<std::string*>(text); });
   return index;
 }
+/// Of a context: TlsClientConfig::authorities_setting.
+int setting_index() {
+  static const int index = SSL_CTX_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
+  return index;
+}
 void set_failure(SSL* ssl, int64_t failure) {
   SSL_set_ex_data(ssl, failure_index(), reinterpret_cast<void*>(static_cast<intptr_t>(failure)));
 }
@@ -188,15 +193,15 @@ std::string names_in(X509* certificate) {
   return names.empty() ? "no name at all" : names;
 }
 
-/// What to do about a certificate that was not accepted.
-std::string advice(X509* certificate, int verdict) {
+/// What to do about a certificate that was not accepted. `setting`: TlsClientConfig::authorities_setting.
+std::string advice(X509* certificate, int verdict, const char* setting) {
   switch (verdict) {
     case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
     case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
     case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-      return "; give its CA (PEM) with --ca-file, or caFile in the scenario's target";
+      return fmt::format("; give its CA (PEM) {}", setting);
     case X509_V_ERR_CERT_SIGNATURE_FAILURE:
       return "; the CA given is not the one that signed it: give the CA file of this very server";
     case X509_V_ERR_CERT_HAS_EXPIRED:
@@ -219,8 +224,10 @@ int note_refusal(int accepted, X509_STORE_CTX* store) {
   if (accepted == 1) return 1;
   auto* const ssl = static_cast<SSL*>(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
   delete static_cast<std::string*>(SSL_get_ex_data(ssl, advice_index()));
-  SSL_set_ex_data(ssl, advice_index(),
-                  new std::string{advice(X509_STORE_CTX_get_current_cert(store), X509_STORE_CTX_get_error(store))});
+  const auto* const setting = static_cast<const char*>(SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), setting_index()));
+  SSL_set_ex_data(
+      ssl, advice_index(),
+      new std::string{advice(X509_STORE_CTX_get_current_cert(store), X509_STORE_CTX_get_error(store), setting)});
   return 0;
 }
 
@@ -248,6 +255,7 @@ Result<TlsContext> TlsContext::client(const TlsClientConfig& config) {
     SSL_CTX_set_cert_store(context.get(), store->release());
   }
   SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, note_refusal);
+  SSL_CTX_set_ex_data(context.get(), setting_index(), const_cast<char*>(config.authorities_setting));
   SSL_CTX_set_cert_verify_callback(context.get(), verify_and_forget, nullptr);
   if (config.session_resumption) {
     SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);

@@ -23,6 +23,8 @@ enum class TlsVersion : uint8_t { any, tls12, tls13 };  ///< `any`: 1.2 or 1.3, 
 
 struct TlsClientConfig {
   std::string authorities_pem;  ///< trusted CAs; empty = the system's store
+  /// How people give them, for the advice about a certificate that is not trusted; a literal.
+  const char* authorities_setting = "as caFile in the scenario's target";
   TlsVersion version = TlsVersion::any;
   /// A connection offers the session kept in its `TlsTicket`, and keeps there what the server hands out. Off: every
   /// connection is a full handshake, as with the reference SDK.

@@ -192,7 +192,14 @@ TEST_F(Clients, WhatGoesWrongIsSaidWithoutSecrets) {
   EXPECT_EQ(wrong.err.find(wrong_key), std::string::npos);
   const auto untrusted = run({"device", "--connection-string", text, "--port", port("mqttsPort")});
   says(untrusted, 3, "is not trusted: self-signed certificate in certificate chain; give its CA (PEM) with --ca-file");
+  EXPECT_EQ(untrusted.err.find("scenario"), std::string::npos) << "there is none here";
   EXPECT_EQ(untrusted.err.find(key), std::string::npos);
+  const auto no_ca = (folder.path() / "no-ca.pem").string();
+  for (const char* content : {"", "no certificate"}) {
+    write_file(no_ca, content);
+    says(run({"device", "--connection-string", text, "--port", port("mqttsPort"), "--ca-file", no_ca}), 2,
+         "--ca-file: \"" + no_ca + "\"");
+  }
   says(run({"device", "--connection-string", text, "--port", port("mqttPort"), "--ca-file", ca_file()}), 3,
        "cannot connect to localhost:" + port("mqttPort"));
   says(run({"device", "--connection-string", text, "--transport", "mqttws", "--no-tls", "--port", port("mqttPort")}), 3,

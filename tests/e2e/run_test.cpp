@@ -399,6 +399,16 @@ TEST(CommandLine, HelpTeachesAndMistakesAreExplained) {
   EXPECT_NE(missing.err().find("none.yaml"), std::string::npos);
   Process nothing{twinstorm({})};
   EXPECT_EQ(nothing.wait(), 2);
+  const auto mistyped = [](const std::vector<std::string>& words) {
+    Process process{twinstorm(words)};
+    EXPECT_EQ(process.wait(), 2);
+    return process.err();
+  };
+  EXPECT_EQ(mistyped({"rnu", "scenarios/smoke.yaml"}),
+            "twinstorm: twinstorm has no command \"rnu\": did you mean \"run\"? (see twinstorm --help)\n");
+  EXPECT_NE(mistyped({"benchmark"}).find("no command \"benchmark\": give one of run, plan, hub"), std::string::npos);
+  EXPECT_NE(mistyped({"twin", "gte", "dev1"}).find("twin has no command \"gte\": did you mean \"get\"?"),
+            std::string::npos);
 }
 
 TEST(CommandLine, PlanShowsArrivalsWithoutTraffic) {

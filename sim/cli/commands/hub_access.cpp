@@ -125,13 +125,17 @@ Result<Dial> make_dial(const HubAccessOptions& options, const std::optional<run:
   dial.endpoint = found->front();
   if (!tls) return dial;
   const std::string file = !options.ca_file.empty() ? options.ca_file : hub ? hub->ca_file : std::string{};
-  net::TlsClientConfig config;
+  const char* const named = options.ca_file.empty() ? "caFile of the ready file" : "--ca-file";
+  net::TlsClientConfig config{.authorities_setting = "with --ca-file"};
   if (!file.empty()) {
-    auto authorities = read_text_file("--ca-file", file);
+    auto authorities = read_text_file(named, file);
     if (!authorities) return authorities.error();
+    // Without any the system's store would be trusted instead.
+    if (authorities->empty()) return usage(fmt::format("{}: \"{}\" is empty: give a CA in PEM form", named, file));
     config.authorities_pem = std::move(*authorities);
   }
   auto context = net::TlsContext::client(config);
+  if (!context && !file.empty()) return usage(fmt::format("{}: \"{}\": {}", named, file, context.error().message));
   if (!context) return context.error();
   dial.tls = std::move(*context);
   return dial;

@@ -143,7 +143,7 @@ TEST_F(TlsStreamTest, AnUntrustedServerIsNamedWithTheFix) {
   StreamServer server{io.context, &serving};
   EXPECT_EQ(failure(server, context, StreamEnd::untrusted),
             "the server's certificate for \"localhost\" is not trusted: self-signed certificate in certificate chain; "
-            "give its CA (PEM) with --ca-file, or caFile in the scenario's target");
+            "give its CA (PEM) as caFile in the scenario's target");
 }
 
 TEST_F(TlsStreamTest, AWrongNameAndAnExpiredCertificateAreUntrustedToo) {

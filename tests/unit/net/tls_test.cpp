@@ -84,11 +84,14 @@ TEST(TlsTest, AnUnknownAuthorityIsNotTrustedAndTheFixIsNamed) {
   EXPECT_TRUE(ends.client.untrusted());
   EXPECT_EQ(ends.client.error(),
             "the server's certificate for \"localhost\" is not trusted: self-signed certificate in certificate chain; "
-            "give its CA (PEM) with --ca-file, or caFile in the scenario's target");
+            "give its CA (PEM) as caFile in the scenario's target");
   EXPECT_EQ(ends.status.second, TlsStatus::failed);
   EXPECT_EQ(ends.server.error(),
             "TLS handshake failed: tlsv1 alert unknown ca; the peer does not accept the certificate that this side "
             "showed");
+  const auto at_a_shell =
+      TlsContext::client({.authorities_pem = other.certificate_pem, .authorities_setting = "with --ca-file"}).value();
+  EXPECT_TRUE(Ends(at_a_shell, server_context()).client.error().ends_with("; give its CA (PEM) with --ca-file"));
 }
 
 TEST(TlsTest, AnotherHostsCertificateIsRefusedWithTheNamesItHas) {
