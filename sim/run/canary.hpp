@@ -106,6 +106,7 @@ class Canary {
   std::thread thread_;
   std::atomic<bool> connected_{false};  // or failed to
   std::atomic<bool> quiet_{false};
+  bool removed_ = false;  // out of the registry
 };
 
 }  // namespace twinstorm::run
