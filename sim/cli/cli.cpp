@@ -274,6 +274,12 @@ int run_cli(Environment& environment) {
       ->capture_default_str()
       ->envname("TWINSTORM_QUERY_PAGE_MAX")
       ->check(CLI::Range(1, 10'000));
+  hub_app
+      ->add_option("--query-staleness", hub.query_staleness,
+                   "How long after each write of a twin queries see it: a duration or a distribution of durations, e.g. "
+                   "5s or '{uniform: [1s, 5s]}' or '{lognormal: {p50: 1s, p99: 10s}}'; GET of a twin is always current")
+      ->capture_default_str()
+      ->envname("TWINSTORM_QUERY_STALENESS");
   auto* tier = hub_app->add_option("--tier", hub.tier,
                                    "Hold clients to the rates, daily messages and other limits of this tier of the "
                                    "service: F1, B1 to B3, S1 to S3; default: no such limits");

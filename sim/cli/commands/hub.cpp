@@ -9,6 +9,7 @@
 #include <iterator>
 #include <ostream>
 
+#include "sim/base/distribution.hpp"
 #include "sim/base/units.hpp"
 #include "sim/cli/commands/commands.hpp"
 #include "sim/cli/exit_code.hpp"
@@ -133,6 +134,9 @@ int hub_command(const HubCommand& command, Environment& environment) {
     config.tier = *tier;
     config.units = command.units;
   }
+  const auto staleness = Distribution::parse(command.query_staleness);
+  if (!staleness) return fail(environment, exit_code::kUsage, "--query-staleness: " + staleness.error().message);
+  config.query_staleness = *staleness;
   config.query_page_max = command.query_page_max;
   config.query_page_default = command.query_page_default != 0
                                   ? command.query_page_default
