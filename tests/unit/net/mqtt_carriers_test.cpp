@@ -11,6 +11,7 @@
 #include "sim/protocol/ws/framer.hpp"
 #include "sim/protocol/ws/upgrade.hpp"
 #include "sim/transport/mqtt/mqtt_transport.hpp"
+#include "tests/support/event_loop.hpp"
 #include "tests/support/stream_server.hpp"
 #include "tests/support/tls_pair.hpp"
 
@@ -20,17 +21,12 @@ namespace {
 using namespace std::chrono_literals;
 using testing::valid_today;
 
-class MqttCarriersTest : public ::testing::TestWithParam<MqttCarrier>, protected TransportEvents {
+class MqttCarriersTest : public ::testing::TestWithParam<MqttCarrier>,
+                         protected testing::EventLoop,
+                         protected TransportEvents {
  protected:
   bool tls() const { return GetParam() == MqttCarrier::tls || GetParam() == MqttCarrier::wss; }
   bool websocket() const { return GetParam() == MqttCarrier::ws || GetParam() == MqttCarrier::wss; }
-  void until(const std::function<bool()>& done) {
-    for (int i = 0; i < 2000 && !done(); ++i) {
-      io.context.restart();
-      io.context.run_one_for(2ms);
-    }
-    EXPECT_TRUE(done());
-  }
   LinkTarget target() const {
     return {.endpoint = server.endpoint(), .host_name = "localhost", .tls = tls() ? &client_side : nullptr};
   }
@@ -87,7 +83,6 @@ class MqttCarriersTest : public ::testing::TestWithParam<MqttCarrier>, protected
           .value();
   const net::TlsContext client_side = net::TlsContext::client({.authorities_pem = authority.certificate_pem}).value();
   ManualClock clock;
-  net::ShardIo io;
   testing::StreamServer server{io.context, tls() ? &server_side : nullptr};
   TransportEvents& events_ = *this;
   std::unique_ptr<DeviceTransport> link = make_mqtt_transport(GetParam(), io, clock, events_, 1);

@@ -14,6 +14,7 @@
 #include "sim/protocol/mqtt/encoder.hpp"
 #include "sim/protocol/topics.hpp"
 #include "sim/transport/mqtt/request_id.hpp"
+#include "tests/support/event_loop.hpp"
 
 namespace twinstorm::transport {
 namespace {
@@ -25,7 +26,7 @@ using Lines = std::vector<std::string>;
 
 std::string rid_of(uint32_t request) { return std::string{format_request_id(request, 1).view()}; }
 
-class MqttTransportTest : public ::testing::Test, protected TransportEvents {
+class MqttTransportTest : public ::testing::Test, protected testing::EventLoop, protected TransportEvents {
  protected:
   MqttTransportTest() : acceptor{io.context, net::Endpoint{boost::asio::ip::address_v4::loopback(), 0}} { accept(); }
   ~MqttTransportTest() override { link.abort(); }
@@ -49,13 +50,6 @@ class MqttTransportTest : public ::testing::Test, protected TransportEvents {
       }
       read();
     });
-  }
-  void until(const std::function<bool()>& done) {
-    for (int i = 0; i < 1000 && !done(); ++i) {
-      io.context.restart();
-      io.context.run_one_for(2ms);
-    }
-    EXPECT_TRUE(done());
   }
   void settle() {
     io.context.restart();
@@ -134,7 +128,6 @@ class MqttTransportTest : public ::testing::Test, protected TransportEvents {
     uint8_t flags;
   };
   ManualClock clock;
-  net::ShardIo io;
   boost::asio::basic_socket_acceptor<boost::asio::ip::tcp, net::IoContext::executor_type> acceptor;
   std::optional<net::TcpSocket> hub;
   std::array<char, 65536> buffer{};

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "sim/net/resolve.hpp"
+#include "tests/support/event_loop.hpp"
 
 namespace twinstorm::net {
 namespace {
@@ -70,21 +71,8 @@ class Peer {
   Endpoint endpoint_;
 };
 
-class TcpStreamTest : public ::testing::Test, protected StreamEvents {
+class TcpStreamTest : public ::testing::Test, protected testing::EventLoop, protected StreamEvents {
  protected:
-  void until(const std::function<bool()>& done) {
-    for (int i = 0; i < 1000 && !done(); ++i) {
-      io.context.restart();
-      io.context.run_one_for(2ms);
-    }
-    EXPECT_TRUE(done());
-  }
-  void settle() {
-    for (int i = 0; i < 5; ++i) {
-      io.context.restart();
-      io.context.run_one_for(3ms);
-    }
-  }
   void connect() {
     StreamEvents& events = *this;
     stream.connect(peer.endpoint(), events);
@@ -99,7 +87,6 @@ class TcpStreamTest : public ::testing::Test, protected StreamEvents {
   }
   void on_stream_ended(StreamEnd end) override { ends.push_back(end); }
 
-  ShardIo io;
   Peer peer;
   TcpStream stream{io};
   int connected = 0;

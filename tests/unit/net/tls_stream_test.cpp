@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/event_loop.hpp"
 #include "tests/support/stream_server.hpp"
 #include "tests/support/tls_pair.hpp"
 
@@ -31,21 +32,8 @@ TlsContext client_context(TlsVersion version = TlsVersion::any, bool resumption 
       .value();
 }
 
-class TlsStreamTest : public ::testing::Test, protected StreamEvents {
+class TlsStreamTest : public ::testing::Test, protected testing::EventLoop, protected StreamEvents {
  protected:
-  void until(const std::function<bool()>& done) {
-    for (int i = 0; i < 2000 && !done(); ++i) {
-      io.context.restart();
-      io.context.run_one_for(2ms);
-    }
-    EXPECT_TRUE(done());
-  }
-  void settle() {
-    for (int i = 0; i < 5; ++i) {
-      io.context.restart();
-      io.context.run_one_for(3ms);
-    }
-  }
   void dial(StreamServer& server, const TlsContext& context, const std::string& name = "localhost") {
     StreamEvents& events = *this;
     stream.connect({.endpoint = server.endpoint(), .tls = &context, .server_name = name, .certificate = certificate},
@@ -79,7 +67,6 @@ class TlsStreamTest : public ::testing::Test, protected StreamEvents {
     text = stream.error_text();
   }
 
-  ShardIo io;
   TlsStream stream{io};
   const CertifiedKey* certificate = nullptr;
   bool close_when_connected = false;

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "sim/protocol/ws/upgrade.hpp"
+#include "tests/support/event_loop.hpp"
 #include "tests/support/stream_server.hpp"
 #include "tests/support/tls_pair.hpp"
 
@@ -19,23 +20,10 @@ using testing::StreamServer;
 using testing::valid_today;
 
 template <class Stream>
-class WsStreamTest : public ::testing::Test, protected StreamEvents {
+class WsStreamTest : public ::testing::Test, protected testing::EventLoop, protected StreamEvents {
  protected:
   static constexpr bool kTls = std::is_same_v<Stream, WsStream<TlsStream>>;
 
-  void until(const std::function<bool()>& done) {
-    for (int i = 0; i < 2000 && !done(); ++i) {
-      io.context.restart();
-      io.context.run_one_for(2ms);
-    }
-    EXPECT_TRUE(done());
-  }
-  void settle() {
-    for (int i = 0; i < 5; ++i) {
-      io.context.restart();
-      io.context.run_one_for(3ms);
-    }
-  }
   void dial() {
     StreamEvents& events = *this;
     stream.connect({.endpoint = server.endpoint(),
@@ -107,7 +95,6 @@ class WsStreamTest : public ::testing::Test, protected StreamEvents {
       TlsContext::server({.identity = issue_server_certificate(authority, {"localhost"}, valid_today()).value()})
           .value();
   const TlsContext client_side = TlsContext::client({.authorities_pem = authority.certificate_pem}).value();
-  ShardIo io;
   StreamServer server{io.context, kTls ? &server_side : nullptr, 4096};
   Stream stream{io};
   std::string request, text;
