@@ -87,7 +87,6 @@ TEST_P(ServiceTest, RefusalsHaveTheDocumentedForm) {
   EXPECT_EQ(outcome("iothubowner", "GET", "/twins/ghost"), "404 DeviceNotFound");
   EXPECT_EQ(service().request("GET", "/twins/ghost").json()["Message"], "ErrorCode:DeviceNotFound;ghost");
   EXPECT_EQ(outcome("iothubowner", "GET", "/nothing"), "404 ResourceNotFound");
-  EXPECT_EQ(outcome("iothubowner", "GET", "/configurations/c"), "501 NotImplemented");
   EXPECT_EQ(outcome("iothubowner", "GET", "/digitaltwins/d"), "501 NotImplemented");
   EXPECT_EQ(outcome("iothubowner", "POST", "/jobs/create", "{}"), "501 NotImplemented");
 }
