@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "sim/base/assert.hpp"
+#include "sim/hub/query/detail/plan.hpp"
 
 namespace twinstorm::hub::jobs {
 namespace {
@@ -20,6 +21,28 @@ Place place_of(const twin::Value& row) { return {text_member(row, "jobId"), text
 
 size_t payload_size(const DeviceJobRow& row) {
   return row.outcome != nullptr && *row.outcome ? (*row.outcome)->payload.size() : 0;
+}
+
+/// The text that `member` of every matching row is, when the condition says so by itself or with AND.
+std::optional<std::string> required_text(const query::Expression& condition, std::string_view member) {
+  using Kind = query::Expression::Kind;
+  if (condition.kind == Kind::logical_and) {
+    for (const query::Expression& operand : condition.operands) {
+      if (auto text = required_text(operand, member)) return text;
+    }
+    return std::nullopt;
+  }
+  if (condition.kind != Kind::compare || condition.operators.front() != query::Operator::equal) return std::nullopt;
+  for (const size_t side : {0, 1}) {
+    const query::Expression& path = condition.operands[side];
+    const query::Expression& constant = condition.operands[1 - side];
+    if (path.kind == Kind::path && path.path.root == query::Root::row && path.path.rest.size() == 1 &&
+        path.path.rest.front() == member && constant.kind == Kind::constant &&
+        constant.constant.type == query::Type::string) {
+      return constant.constant.text;
+    }
+  }
+  return std::nullopt;
 }
 
 twin::Value time(WallTime at) { return twin::Value::string(twin::TwinTimeText{at}.view()); }
@@ -125,6 +148,10 @@ DeviceJobScan::DeviceJobScan(query::Query query, const query::Cursor& cursor, si
       query_.top() ? *query_.top() - std::min(*query_.top(), cursor.delivered) : std::numeric_limits<size_t>::max();
   // One row more tells whether there is a next page, unless TOP has already said that there is none.
   capacity_ = left < page_size ? left : page_size + 1;
+  if (const auto& where = query_.plan().where) {
+    only_job_ = required_text(*where, "jobId");
+    only_device_ = required_text(*where, "deviceId");
+  }
 }
 
 void DeviceJobScan::offer(const twin::Value& row, std::string_view job_id, std::string_view device_id) {
@@ -136,7 +163,6 @@ void DeviceJobScan::offer(const twin::Value& row, std::string_view job_id, std::
 }
 
 bool DeviceJobScan::step(const DeviceJobRows& rows, size_t count) {
-  const auto only = query_.only_device_id();
   // Both sources are in the order of pages, and both go on behind the last row looked at.
   const Place last{job_, device_};
   auto imported =
@@ -178,11 +204,17 @@ bool DeviceJobScan::step(const DeviceJobRows& rows, size_t count) {
       continue;
     }
     const DeviceJobPart& in = *part->second;
-    if (only) {  // one row a job at most
-      const auto found =
-          std::lower_bound(in.rows.begin() + static_cast<std::ptrdiff_t>(index), in.rows.end(), *only,
-                           [](const DeviceJobRow& row, std::string_view id) { return row.device_id < id; });
-      if (found == in.rows.end() || found->device_id != *only) {
+    if (only_job_ || only_device_) {
+      auto found = in.rows.end();
+      if (!only_job_ || *only_job_ == part->first) {
+        found = in.rows.begin() + static_cast<std::ptrdiff_t>(index);
+        if (only_device_) {  // one row a job at most
+          found = std::lower_bound(found, in.rows.end(), *only_device_,
+                                   [](const DeviceJobRow& row, std::string_view id) { return row.device_id < id; });
+          if (found != in.rows.end() && found->device_id != *only_device_) found = in.rows.end();
+        }
+      }
+      if (found == in.rows.end()) {
         looked = {part->first, in.rows.back().device_id};
         index = in.rows.size();
         continue;

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -80,6 +81,8 @@ class DeviceJobScan {
   void offer(const twin::Value& row, std::string_view job_id, std::string_view device_id);
 
   query::Query query_;
+  std::optional<std::string> only_job_;  // what the condition demands of every row; nullopt: anything
+  std::optional<std::string> only_device_;
   size_t capacity_;
   bool started_;
   std::string job_;  // the last row looked at

@@ -141,6 +141,20 @@ TEST_F(DeviceJobScanTest, LooksOnlyForTheDeviceThatTheConditionNames) {
   EXPECT_TRUE(read_all(rows, "SELECT * FROM devices.jobs WHERE deviceId = 'nobody'", 5, 2).empty());
 }
 
+TEST_F(DeviceJobScanTest, ShortCutsSkipNothingThatMatches) {
+  const auto found = [&](const std::string& where) {
+    return read_all(rows, "SELECT * FROM devices.jobs WHERE " + where, 2, 1);
+  };
+  using ::testing::ElementsAre;
+  EXPECT_THAT(found("jobId = 'job-2'"), ElementsAre("job-2/a", "job-2/c", "job-2/d"));
+  EXPECT_THAT(found("'job-1' = devices.jobs.jobId"), ElementsAre("job-1/a", "job-1/b"));
+  EXPECT_THAT(found("jobId = 'job-2' AND deviceId = 'c'"), ElementsAre("job-2/c"));
+  EXPECT_THAT(found("deviceId = 'c' AND (jobId = 'job-2' OR jobId = 'zz')"), ElementsAre("job-2/c", "zz/c"));
+  EXPECT_THAT(found("jobId = 'job-2' AND jobId = 'job-0'"), ElementsAre());
+  EXPECT_THAT(found("NOT jobId = 'job-2' AND deviceId != 'a'"), ElementsAre("job-0/b", "job-1/b", "zz/c"));
+  EXPECT_THAT(found("deviceId = 'b' OR deviceId = 'c'"), ElementsAre("job-0/b", "job-1/b", "job-2/c", "zz/c"));
+}
+
 TEST_F(DeviceJobScanTest, HonoursWhereAndTop) {
   EXPECT_EQ(read_all(rows, "SELECT * FROM devices.jobs WHERE status = 'pending' AND jobId = 'job-2'", 2, 1).size(), 3u);
   EXPECT_EQ(read_all(rows, "SELECT TOP 3 * FROM devices.jobs", 2, 2).size(), 3u);
