@@ -326,6 +326,98 @@ TEST_F(EveryConnection, ComesBackAfterLosingIts) {
   }
 }
 
+constexpr const char* kEveryOperation = R"(
+schema: twinstorm/scenario/1
+target: embedded
+seed: 11
+fleets:
+  - {name: t, count: 20, methods: true, onDesired: {report: echo}}
+backends:
+  - {name: careful, do: patchDesired, patch: {n: {sequence: {}}}, ifMatch: readModifyWrite, retries: {max: 50}}
+  - {name: rival, do: patchTags, tags: {n: {sequence: {}}}, staleness: {share: 50%, every: 20ms, timeout: 5s}}
+  - {name: reboots, do: method, methodName: reboot, payload: {delay: 1}, responseTimeout: 5s}
+  - {name: newcomers, do: createDevice}
+  - {name: leavers, do: deleteDevice, of: newcomers}
+  - {name: batches, do: bulk, mode: create, size: 20, tags: {batch: true}}
+  - {name: purge, do: bulk, mode: delete, of: batches, size: 5}
+  - {name: updates, do: job, tags: {fw: 2}, poll: 20ms}
+  - {name: calls, do: job, methodName: reboot, poll: 20ms}
+  - {name: reads, do: getTwin}
+phases:
+  - {name: connect, connect: {rate: 200/s}, duration: 300ms}
+  - {name: make, duration: 500ms, load: {newcomers: 40/s, batches: 4/s}}
+  - name: steady
+    duration: 1s
+    load: {careful: 100/s, rival: {concurrency: 2}, reboots: 50/s, newcomers: {concurrency: 1}, leavers: 10/s,
+           purge: 4/s, updates: 3/s, calls: {concurrency: 1}, reads: 20/s}
+limits: {operationTimeout: 10s, convergenceTimeout: 10s}
+)";
+
+TEST_F(ShardTest, EveryOperationOfTheBackEndIsCountedAlikeOnBothSides) {
+  ASSERT_NO_FATAL_FAILURE(start_scenario(kEveryOperation));
+  const auto before = hub_->counts();
+  phase(0);
+  ASSERT_TRUE(until(10s, [&] { return online() == 20; })) << online() << " devices online";
+  phase(1);
+  phase(2);
+  finish_load();
+  ASSERT_TRUE(until(20s, [&] { return open_work() == 0; })) << open_work() << " operations still open";
+  const auto after = hub_->counts();
+  stop_run();
+
+  for (const auto& shard : shards_) expect_ledger_adds_up(shard->recorder(), 0);
+  for (const char* stream :
+       {"careful", "rival", "reboots", "newcomers", "leavers", "batches", "purge", "updates", "calls", "reads"}) {
+    const Ledger sums = ledger(stream);
+    EXPECT_GT(sums.acknowledged, 0u) << stream;
+    EXPECT_EQ(sums.acknowledged, sums.asked) << stream << ": " << sums;
+  }
+  backend::RequestBooks ours;
+  uint64_t started = 0, visible = 0, left = 0;
+  for (const auto& shard : shards_) {
+    ours.add(shard->findings().requests);
+    const auto& cell = shard->recorder().phase(2);
+    started += cell.staleness_started.get();
+    visible += cell.staleness_ended[static_cast<size_t>(metrics::StalenessOutcome::visible)].get();
+    for (const uint32_t maker : {3u, 5u}) left += shard->created_devices(maker)->known().size();
+  }
+  using backend::HubCount;
+  EXPECT_EQ(after.desired_patches - before.desired_patches, ours.of(HubCount::desired_patches).answered);
+  EXPECT_EQ(after.tags_patches - before.tags_patches, ours.of(HubCount::tags_patches).answered);
+  EXPECT_EQ(after.twin_reads - before.twin_reads, ours.of(HubCount::twin_reads).answered);
+  EXPECT_EQ(after.queries - before.queries, ours.of(HubCount::queries).answered);
+  EXPECT_EQ(after.methods_answered - before.methods_answered, ours.of(HubCount::methods_answered).answered);
+  EXPECT_EQ(after.registry_writes - before.registry_writes, ours.of(HubCount::registry_writes).answered);
+  EXPECT_EQ(after.jobs_created - before.jobs_created, ours.of(HubCount::jobs_created).answered);
+  EXPECT_EQ(ours.of(HubCount::registry_writes).answered,
+            ledger("newcomers").acknowledged + ledger("leavers").acknowledged + 20 * ledger("batches").acknowledged +
+                5 * ledger("purge").acknowledged);
+  EXPECT_GT(started, 0u);
+  EXPECT_EQ(visible, started);
+  EXPECT_EQ(left, ledger("newcomers").acknowledged - ledger("leavers").acknowledged +
+                      20 * ledger("batches").acknowledged - 5 * ledger("purge").acknowledged);
+
+  // What the run created goes with it; somebody else's device of uncertain fate stays.
+  MadeDevices made;
+  for (const auto& shard : shards_) {
+    for (const uint32_t maker : {3u, 5u}) {
+      for (const auto number : shard->created_devices(maker)->known()) {
+        made.known.push_back(plan_->scenario.backends[maker].device_id.format(number));
+      }
+    }
+  }
+  made.uncertain = {made.known.back(), "never-there"};
+  made.known.pop_back();
+  ASSERT_TRUE(control_request(*link_, "PUT", "/devices/stranger?api-version=2021-04-12", R"({"deviceId":"stranger"})"));
+  made.uncertain.emplace_back("stranger");
+  const auto remaining = remove_devices(*link_, *authority_, made);
+  ASSERT_TRUE(remaining) << remaining.error().message;
+  EXPECT_EQ(*remaining, 0u);
+  const auto statistics = control_get(*link_, "/statistics/devices?api-version=2021-04-12");
+  ASSERT_TRUE(statistics);
+  EXPECT_NE(statistics->body.find("\"totalDeviceCount\":21"), std::string::npos) << statistics->body;
+}
+
 TEST_F(ShardTest, AClosedLoadKeepsItsConcurrencyBesideTheDevicesOwnWork) {
   ASSERT_NO_FATAL_FAILURE(start_run("load: {thermostats.report: {concurrency: 3}, rollout: 100/s}"));
   phase(0);
