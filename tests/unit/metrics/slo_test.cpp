@@ -294,7 +294,7 @@ TEST_F(JudgedSlo, JudgesStalenessOfVisibleWritesAndCountsTheOthersAsErrors) {
   shard.staleness_started(2);
   shard.staleness_ended(2, StalenessOutcome::not_visible, 0s);
   EXPECT_EQ(judged("queryStaleness max <= 2s").status, SloStatus::passed);
-  EXPECT_EQ(judged("queryStaleness p90 < 1s during steady").status, SloStatus::failed);
+  EXPECT_EQ(judged("queryStaleness p50 < 1s during steady").status, SloStatus::failed);
   EXPECT_DOUBLE_EQ(*judged("queryStaleness errors < 5%").actual, 0.01) << "the unknown one is neither";
   EXPECT_DOUBLE_EQ(*judged("queryStaleness count > 1").actual, 99);
 }
