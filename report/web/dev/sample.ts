@@ -1,5 +1,7 @@
 /** A run that never was, for working on the page: everything that can be drawn occurs in it. Deterministic. */
-import type { Canary, CanaryRow, Counts, Latency, OperationPhase, PageData, Series, Stream } from "../src/model";
+import type {
+  Canary, CanaryRow, Counts, EtagStream, Latency, OperationPhase, PageData, Queries, Series, Stream, Throttling,
+} from "../src/model";
 
 let state = 20260301;
 function random(): number {
@@ -126,6 +128,9 @@ export function sample(status: PageData["verdict"]["status"] = "failed"): PageDa
       p50: line((t) => inPhase(t, 10, 70, () => 0.0124 * noise(0.1))),
       p99: line((t) => inPhase(t, 10, 70, () => 0.05 * noise(0.3) * (t > 52 && t < 57 ? 5 : 1))),
     },
+    queries: queries(),
+    etags: etags(),
+    throttling: throttling(),
     devices: {
       target: 5000, connected: 5000, connectedMax: 5000, reconnects: 1000, reconnectRate: line((t) => (t >= 52 && t < 56 ? 250 : 0)), reasons: [["scripted", 1000]],
       online: line((t) => (t < 10 ? 500 * t : t >= 52 && t < 56 ? 4000 + (t - 52) * 250 : 5000)),
@@ -176,6 +181,57 @@ function canary(disagrees: boolean): Canary {
     rows: [
       row("rollout", "report", 30_000, 0.0012), row("rollout", "delivery", 29_500, 0.0024),
       row("storm", "report", 30_000, 0.0012, disagrees ? 6 : 1), row("storm", "delivery", 29_400, 0.0024),
+    ],
+  };
+}
+
+/** Writes show in queries after one to three seconds, and later during the storm. */
+function queries(): Queries {
+  const recorded = (fn: () => number) => line((t) => inPhase(t, 10, 70, fn));
+  return {
+    streams: [
+      {
+        name: "dashboard", queries: 120, pages: 6_000, rows: 600_000, pagesPerQuery: 50, rowsPerQuery: 5_000, pagesMax: 50, rowsMax: 5_000,
+        p50: 0.031, p99: null, pageRate: recorded(() => 100 * noise(0.1)), rowRate: recorded(() => 10_000 * noise(0.1)),
+      },
+      {
+        name: "dashboard.counts", queries: 598, pages: 598, rows: 2_392, pagesPerQuery: 1, rowsPerQuery: 4, pagesMax: 1, rowsMax: 4,
+        p50: 0.0042, p99: 0.019, pageRate: recorded(() => 10 * noise(0.2)), rowRate: recorded(() => 40 * noise(0.2)),
+      },
+    ],
+    staleness: {
+      started: 2_960, visible: 2_941, notVisible: 12, unknown: 4, open: 3, resolution: 0.05, latency: latency(2_941, 1.8, 0.6),
+      limit: { value: 5, label: "objective: p99 < 5 s" },
+      p50: recorded(() => 1.8 * noise(0.15)), p99: line((t) => inPhase(t, 11, 70, () => (t > 52 && t < 57 ? 7.5 : 3.4) * noise(0.2))),
+    },
+  };
+}
+
+function etags(): EtagStream[] {
+  return [
+    {
+      name: "rollout", operation: "patchDesired", acknowledged: 59_104, conflicts: 9_420, conflictShare: 0.1371, retries: 9_104, retriesPerSuccess: 0.154, givenUp: 316,
+      acknowledgedRate: line((t) => inPhase(t, 10, 70, () => 985 * noise(0.04)) ?? 0),
+      conflictRate: line((t) => inPhase(t, 10, 70, () => 157 * noise(0.3)) ?? 0), retryRate: line((t) => inPhase(t, 10, 70, () => 150 * noise(0.3)) ?? 0),
+    },
+  ];
+}
+
+function throttling(): Throttling {
+  const none = { delayP50: null, delayP99: null, delayMax: null, delaySum: 0 };
+  return {
+    hub: {
+      tier: "S1", units: 2, quotaUsed: 61_204, quotaLimit: 800_000,
+      classes: [
+        { name: "connects", limit: 24, admitted: 6_000, shaped: 0, refused: 0, ...none },
+        { name: "twinReads", limit: 100, admitted: 5_900, shaped: 1_400, refused: 0, delayP50: 0.21, delayP99: 0.94, delayMax: 1.1, delaySum: 402 },
+        { name: "twinUpdates", limit: 1_000, admitted: 59_104, shaped: 21_040, refused: 412, delayP50: 0.4, delayP99: 1.9, delayMax: 2, delaySum: 9_480 },
+        { name: "queries", limit: null, admitted: 718, shaped: 0, refused: 0, ...none },
+      ],
+    },
+    streams: [
+      { name: "rollout", operation: "patchDesired", sent: 59_600, acknowledged: 59_104, refused: 412, serviceP50: 0.0019, serviceP99: 0.9, refusedRate: line((t) => (t > 51 && t < 56 ? 103 : 0)) },
+      { name: "dashboard", operation: "query", sent: 120, acknowledged: 120, refused: 0, serviceP50: 0.03, serviceP99: null, refusedRate: [] },
     ],
   };
 }
