@@ -29,9 +29,13 @@ class TwinScan {
   template <class Visit>
   bool run(const DeviceStore& store, Slice& slice, Visit&& visit) {
     const RecordTable& table = query_.source() == query::Source::modules ? store.modules : store.devices;
-    if (const auto only = query_.only_device_id(); only && query_.source() == query::Source::devices) {
-      const twin::TwinDocument* twin = KeyOrder{}(after_, *only) ? table.find_queried(*only) : nullptr;
-      if (twin != nullptr) visit(*twin);
+    if (const auto only = query_.only_device_ids(); only && query_.source() == query::Source::devices) {
+      for (auto id = std::upper_bound(only->begin(), only->end(), after_); id != only->end(); ++id) {
+        if (!slice.step()) return false;
+        after_ = *id;
+        const twin::TwinDocument* twin = table.find_queried(*id);
+        if (twin != nullptr && !visit(*twin)) break;
+      }
       return true;
     }
     bool over = true;

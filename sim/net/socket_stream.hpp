@@ -50,7 +50,8 @@ class TlsWire {
 
 /// A non-blocking client socket driven by readiness: it waits for readability, reads into the shard's shared buffer and
 /// keeps only an incomplete tail (docs/decisions.md, "No buffer per device"). Reusable after `close`. Not thread-safe;
-/// must not move while open; must be destroyed before the ShardIo's context.
+/// must not move while open; must be destroyed before the ShardIo's context, and not before the handlers that `close`
+/// cancelled have run, unless the loop never runs again.
 template <class Wire>
 class SocketStream {
  public:

@@ -60,11 +60,6 @@ ItemType Query::item_type() const {
 
 bool Query::aggregates() const { return plan_->aggregates; }
 std::optional<uint32_t> Query::top() const { return plan_->top; }
-std::optional<std::string_view> Query::only_device_id() const {
-  const auto ids = only_device_ids();
-  if (!ids || ids->size() != 1) return std::nullopt;
-  return ids->front();
-}
 std::optional<std::span<const std::string>> Query::only_device_ids() const {
   if (!plan_->only_device_ids) return std::nullopt;
   return std::span{*plan_->only_device_ids};

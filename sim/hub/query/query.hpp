@@ -45,11 +45,9 @@ class Query {
   bool aggregates() const;
   /// TOP, when there is one.
   std::optional<uint32_t> top() const;
-  /// The `deviceId` that every matching row must have, when the condition says so (`deviceId = 'x'`, alone or ANDed):
-  /// the owner can look up one twin instead of scanning. Valid as long as this Query.
-  std::optional<std::string_view> only_device_id() const;
-  /// The same for several: every matching row has one of these ids, ascending, each once. From `=`, IN and OR of them,
-  /// alone or ANDed; possibly none at all. nullopt when any id will do. Valid as long as this Query.
+  /// The device ids that matching rows can have, ascending, each once, when the condition leaves only some over: `=`, IN
+  /// and OR of them, alone or ANDed; possibly none at all. The owner can look these twins up instead of scanning.
+  /// nullopt when any id will do. Valid as long as this Query.
   std::optional<std::span<const std::string>> only_device_ids() const;
   /// Stable over processes and releases; ties a continuation token to its query text.
   uint64_t hash() const;

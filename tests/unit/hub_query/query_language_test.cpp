@@ -321,20 +321,6 @@ TEST(QueryLanguage, ConditionsStandAlone) {
   EXPECT_EQ(Query::parse_condition("FROM devices")->source(), Source::devices);
 }
 
-TEST(QueryLanguage, KnowsWhenOneDeviceIsEnough) {
-  const auto only = [](const std::string& condition) {
-    return std::string{Query::parse("SELECT * FROM devices WHERE " + condition)->only_device_id().value_or("(scan)")};
-  };
-  EXPECT_EQ(only("deviceId = 'd1'"), "d1");
-  EXPECT_EQ(only("'d1' = devices.DeviceId"), "d1");
-  EXPECT_EQ(only("tags.a = 1 AND (deviceId = 'd1')"), "d1");
-  EXPECT_EQ(only("deviceId = 'd1' OR tags.a = 1"), "(scan)");
-  EXPECT_EQ(only("NOT deviceId = 'd1'"), "(scan)");
-  EXPECT_EQ(only("deviceId != 'd1'"), "(scan)");
-  EXPECT_EQ(only("tags.deviceId = 'd1'"), "(scan)");
-  EXPECT_EQ(Query::parse("SELECT * FROM devices")->only_device_id(), std::nullopt);
-}
-
 TEST(QueryLanguage, KnowsWhichDevicesAreEnough) {
   const auto only = [](const std::string& condition) -> std::string {
     const auto query = Query::parse("SELECT * FROM devices WHERE " + condition).value();
@@ -344,6 +330,14 @@ TEST(QueryLanguage, KnowsWhichDevicesAreEnough) {
     for (const std::string& id : *ids) joined += (joined.empty() ? "" : " ") + id;
     return joined;
   };
+  EXPECT_EQ(only("deviceId = 'd1'"), "d1");
+  EXPECT_EQ(only("'d1' = devices.DeviceId"), "d1");
+  EXPECT_EQ(only("tags.a = 1 AND (deviceId = 'd1')"), "d1");
+  EXPECT_EQ(only("deviceId = 'd1' OR tags.a = 1"), "(scan)");
+  EXPECT_EQ(only("NOT deviceId = 'd1'"), "(scan)");
+  EXPECT_EQ(only("deviceId != 'd1'"), "(scan)");
+  EXPECT_EQ(only("tags.deviceId = 'd1'"), "(scan)");
+  EXPECT_EQ(only("true"), "(scan)");
   EXPECT_EQ(only("deviceId IN ['c', 'a', 'b', 'a']"), "a b c");
   EXPECT_EQ(only("deviceId = 'b' OR deviceId IN ['c', 'a'] OR 'b' = deviceId"), "a b c");
   EXPECT_EQ(only("deviceId IN ['a', 'b'] AND tags.x = 1 AND deviceId = 'b'"), "b");
