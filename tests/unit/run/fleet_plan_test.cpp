@@ -123,7 +123,7 @@ TEST(FleetPlan, BackEndsCarryTheirQuestions) {
   ASSERT_NE(made, nullptr);
   const auto& rollout = made->backends[0];
   EXPECT_EQ(rollout.op, OpKind::patch_desired);
-  EXPECT_TRUE(rollout.if_match_last_seen);
+  EXPECT_EQ(rollout.if_match, backend::IfMatch::last_seen);
   EXPECT_EQ(rollout.timeout, 3s);
   EXPECT_GT(rollout.connections, 0u);  // resolved
   EXPECT_FALSE(rollout.tags);
@@ -135,7 +135,7 @@ TEST(FleetPlan, BackEndsCarryTheirQuestions) {
   EXPECT_EQ(ops.query, "SELECT * FROM devices");
   EXPECT_EQ(ops.page_size, 50u);
   EXPECT_FALSE(ops.all_pages);
-  EXPECT_FALSE(ops.if_match_last_seen);
+  EXPECT_EQ(ops.if_match, backend::IfMatch::any);
 }
 
 TEST(FleetPlan, TokensSubscriptionsAndCertificatesComeAlong) {
