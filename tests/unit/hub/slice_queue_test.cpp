@@ -1,5 +1,6 @@
 #include "sim/hub/slice_queue.hpp"
 
+#include <algorithm>
 #include <deque>
 #include <string>
 
@@ -78,6 +79,26 @@ TEST_F(SliceQueueTest, WorkTakesTurnsAndOneSliceATurn) {
   }
   EXPECT_EQ(log, "aabcab");
   EXPECT_EQ(queue.size(), 0u);
+}
+
+TEST_F(SliceQueueTest, OfAGreatMuchWorkOnlySomeHasBegunAtAnyTime) {
+  constexpr int kWorks = 100;
+  int begun = 0;
+  int ended = 0;
+  int most = 0;
+  for (int i = 0; i < kWorks; ++i) {
+    queue.start([&, slices = 5](Slice&) mutable {
+      if (slices == 5) ++begun;
+      most = std::max(most, begun - ended);
+      if (--slices > 0) return false;
+      ++ended;
+      return true;
+    });
+  }
+  while (!posted.empty()) turn();
+  EXPECT_EQ(ended, kWorks);
+  EXPECT_GT(most, 1);
+  EXPECT_LE(most, 16);
 }
 
 TEST_F(SliceQueueTest, WorkMayStartFurtherWork) {
