@@ -3,6 +3,7 @@
 #include <array>
 #include <set>
 
+#include <boost/asio/executor_work_guard.hpp>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -23,6 +24,7 @@ constexpr int kThrottledMax = 60;  // ten minutes: a tier of a few registrations
 constexpr Nanos kTimeout = std::chrono::seconds{30};       // a hub with a tier may hold a request back for ten
 constexpr uint32_t kGiveUp = 8;                            // requests in a row without an answer: the hub is not there
 constexpr Nanos kThrottleWait = std::chrono::seconds{10};  // what the service's 429 asks for
+constexpr std::chrono::milliseconds kTurn{20};             // at most between two looks at the clock
 
 const SteadyClock kClock;
 
@@ -52,7 +54,7 @@ class Batch final : private backend::HttpEvents {
         access_{hub.access},
         wheel_{kWindow, kClock.mono()},
         client_{config_of(hub), io_, wheel_, 0, kClock, events()},
-        timer_{io_.context.get_executor()} {}
+        work_{io_.context.get_executor()} {}
 
   struct Job {
     std::string method, target, body;
@@ -90,10 +92,7 @@ class Batch final : private backend::HttpEvents {
         }
         submit(job, make(job));
       }
-      timer_.expires_after(std::chrono::milliseconds{20});
-      timer_.async_wait([](const boost::system::error_code&) {});
-      io_.context.restart();
-      io_.context.run_one();
+      io_.context.run_one_for(kTurn);
       io_.context.poll();
     }
   }
@@ -146,7 +145,8 @@ class Batch final : private backend::HttpEvents {
   net::ShardIo io_;
   TimerWheel wheel_;
   backend::HttpClient client_;
-  net::SteadyTimer timer_;
+  /// A turn without anything under way (all wait for their next attempt) lasts its time too.
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
   const std::function<Nanos(size_t, int, std::string_view)>* done_ = nullptr;
   std::vector<std::pair<MonoTime, size_t>> retry_;
   size_t finished_ = 0;
