@@ -376,8 +376,9 @@ void HttpConnection::on_request(std::string& out) {
   };
   const auto pending = std::make_shared<Pending>();
   const auto serve = concerns_messages(operation) ? serve_messages : serve_hub;
+  const size_t request_bytes = call.body.size();
   serve(std::move(call), shard(),
-        [pending, id = id(), &origin = shard(), operation, request_bytes = call.body.size()](ServiceAnswer done) {
+        [pending, id = id(), &origin = shard(), operation, request_bytes](ServiceAnswer done) {
           charge(origin, operation, request_bytes, done);
           if (pending->inside) {  // one shard: the answer comes before serve_hub returns
             pending->answer = std::move(done);
