@@ -12,6 +12,8 @@ namespace {
 struct NullPort final : MqttPort {
   void write(std::string_view bytes) override { benchmark::DoNotOptimize(written += bytes.size()); }
   void end() override {}
+  void wake_at(MonoTime) override {}
+  void stop_reading() override {}
   size_t written = 0;
 };
 
