@@ -378,7 +378,6 @@ Json etags(const LoadedRun& run, const Timeline& timeline) {
                     {"retries", op.retries},
                     {"retriesPerSuccess", number(op.retries_per_success())},
                     {"givenUp", given_up == op.errors.end() ? 0 : given_up->second},
-                    {"acknowledgedRate", count_rate(timeline, name, &IntervalSnapshot::Stream::acknowledged)},
                     {"conflictRate", count_rate(timeline, name, &IntervalSnapshot::Stream::conflicts)},
                     {"retryRate", count_rate(timeline, name, &IntervalSnapshot::Stream::retries)}});
   });

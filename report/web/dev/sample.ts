@@ -211,7 +211,6 @@ function etags(): EtagStream[] {
   return [
     {
       name: "rollout", operation: "patchDesired", acknowledged: 59_104, conflicts: 9_420, conflictShare: 0.1371, retries: 9_104, retriesPerSuccess: 0.154, givenUp: 316,
-      acknowledgedRate: line((t) => inPhase(t, 10, 70, () => 985 * noise(0.04)) ?? 0),
       conflictRate: line((t) => inPhase(t, 10, 70, () => 157 * noise(0.3)) ?? 0), retryRate: line((t) => inPhase(t, 10, 70, () => 150 * noise(0.3)) ?? 0),
     },
   ];

@@ -177,7 +177,6 @@ export interface EtagStream {
   retries: number;
   retriesPerSuccess: number | null;
   givenUp: number;
-  acknowledgedRate: Series;
   conflictRate: Series;
   retryRate: Series;
 }

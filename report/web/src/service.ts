@@ -24,7 +24,7 @@ export function querySection(data: PageData, queries: Queries): Child {
   if (pages.length > 0) charts.push(chart({ title: "Pages answered", kind: "time", x: data.time, format: rate, lines: pages }));
   if (rows.length > 0) charts.push(chart({ title: "Rows received", kind: "time", x: data.time, format: rate, lines: rows }));
   return [
-    h("p", { class: "lead" }, "What queries brought, and how long after its acknowledgement a write showed in them."),
+    h("p", { class: "lead" }, queries.streams.length > 0 && "What queries brought.", queries.staleness !== null && " How long after its acknowledgement a write showed in queries."),
     queries.streams.length > 0 &&
       table("Pages and rows, recorded phases", [
         { title: "Back end", cell: (s) => foreign(s.name, 80) },
@@ -65,7 +65,7 @@ function staleness(data: PageData, s: Staleness): Child {
       h("a", { href: "#def-staleness" }, "From acknowledged to visible."),
       ` ${count(s.started)} writes were followed: ${count(s.visible)} became visible, ${count(s.notVisible)} did not in time, ${count(s.unknown)} are unknown, ${count(s.open)} were open at the end.`,
       s.resolution !== null && ` Looked for every ${duration(s.resolution)}, so the figures are exact to that.`),
-    s.latency === null ? empty("Not one of them became visible in the recorded phases.") : latencyTable("Query staleness", [{ name: "acknowledged → visible", latency: s.latency }]),
+    s.latency === null ? empty("Not one of them became visible in the recorded phases.") : latencyTable("From acknowledged to visible, recorded phases", [{ name: "acknowledged → visible", latency: s.latency }]),
     charts.length > 0 && h("div", { class: "grid" }, charts),
   ];
 }
@@ -84,12 +84,12 @@ export function etagSection(data: PageData, streams: EtagStream[]): Child {
       { title: "Retries per success", number: true, cell: (s) => ratio(s.retriesPerSuccess) },
       { title: "Given up", number: true, cell: (s) => count(s.givenUp) },
     ], streams),
+    // Without the successes, which are so many more that nothing else would be seen; "Load" has them.
     h("div", { class: "grid" },
       streams.map((s) =>
         chart({
-          title: foreign(s.name, 80), kind: "time", x: data.time, format: rate,
+          title: `${foreign(s.name, 80)}: conflicts and retries`, kind: "time", x: data.time, format: rate,
           lines: [
-            { label: "acknowledged", values: s.acknowledgedRate, colour: "blue", filled: true },
             { label: "conflicts", values: s.conflictRate, colour: "red" },
             { label: "retries", values: s.retryRate, colour: "orange", dashed: true },
           ],
@@ -125,7 +125,7 @@ export function throttlingSection(data: PageData, t: Throttling): Child {
           ], t.hub.classes),
           bars(t.hub.classes),
         ],
-    table("By stream, as the run was answered", [
+    table("By stream, as the run was answered (counts of the whole run, service times of recorded phases)", [
       { title: "Stream", cell: (s) => foreign(s.name, 80) },
       { title: "Operation", cell: (s) => h("a", { href: `#op-${s.operation}` }, foreign(s.operation)) },
       { title: "Sent", number: true, cell: (s) => count(s.sent) },

@@ -373,6 +373,36 @@ TEST(SummaryJson, OfARunWithoutQueriesOrATierSaysNothingOfThem) {
   EXPECT_FALSE(json.at("ci").contains("queryStalenessP99Seconds"));
 }
 
+/// Takes what summaries did not have before queries, ETags and tiers were measured out of `json`.
+void make_older(Json& json) {
+  if (json.is_object()) {
+    for (const auto* member :
+         {"conflicts", "conflictShare", "retries", "retriesPerSuccess", "pages", "queryStaleness", "throttling"}) {
+      json.erase(member);
+    }
+  }
+  for (auto& each : json) {
+    if (each.is_structured()) make_older(each);
+  }
+}
+
+TEST(SummaryJson, OfARunBeforeQueriesAndTiersWereMeasuredStillLoads) {
+  auto older = to_json(sample_run().record);
+  make_older(older);
+  older["ci"] = Json::object();
+  for (const auto* word : {"conflict", "retries", "\"pages\"", "aleness", "throttling"}) {
+    EXPECT_EQ(older.dump().find(word), std::string::npos) << word;
+  }
+  const auto back = run_record_from_json(older);
+  ASSERT_TRUE(back) << back.error().message;
+  EXPECT_FALSE(back->staleness);
+  EXPECT_FALSE(back->throttling);
+  EXPECT_EQ(back->operations.at("patchDesired").conflicts, 0u);
+  EXPECT_EQ(back->operations.at("patchDesired").acknowledged,
+            sample_run().record.operations.at("patchDesired").acknowledged);
+  EXPECT_FALSE(back->operations.at("query").pages);
+}
+
 TEST(SummaryJson, OfARunThatQueriedHasItsFigures) {
   const auto json = to_json(sample_run().record);
   const auto& pages = json.at("operations").at("query").at("pages");

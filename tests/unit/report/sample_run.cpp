@@ -99,6 +99,40 @@ LoadedRun build(bool failing) {
               0.0021);
   b.operation("query", "dashboard", b.counted(120, 0, 0, 0, 60), 0.031);
 
+  // Of queries and ETags: what dashboards read, whom writers met, when writes showed. Totals, streams and phases alike.
+  const auto amend = [&](const std::string& kind, const std::string& stream, auto&& change) {
+    for (auto* operations : {&record.operations, &record.phases[1].operations}) {
+      change(operations->at(kind));
+      change(operations->at(kind).streams.at(stream));
+    }
+  };
+  amend("query", "dashboard", [](OperationRecord& op) {
+    op.pages = PagesRecord{.pages = 6'000,
+                           .rows = 600'000,
+                           .pages_per_query = 50,
+                           .rows_per_query = 5'000,
+                           .pages_max = 50,
+                           .rows_max = 5'000};
+  });
+  if (failing) {
+    amend("patchDesired", "rollout", [](OperationRecord& op) {
+      op.conflicts = 611;
+      op.retries = 596;
+      op.errors["throttled"] -= 15;
+      op.errors["preconditionFailed"] = 15;
+    });
+  }
+  const auto stale = distribution(failing ? 288 : 300, 1.8);
+  record.staleness = StalenessRecord{.started = 300,
+                                     .visible = failing ? 288U : 300U,
+                                     .not_visible = failing ? 9U : 0U,
+                                     .unknown = failing ? 2U : 0U,
+                                     .open = failing ? 1U : 0U,
+                                     .resolution = 0.05,
+                                     .since_acknowledged = summarise(stale)};
+  record.phases[1].staleness = record.staleness;
+  b.histogram("queryStaleness", stale, b.run.histograms.operations);
+
   auto& c = record.convergence;
   c.started = failing ? 5'960 : 6'000;
   c.failed = failing ? 49 : 0;
@@ -165,8 +199,9 @@ LoadedRun build(bool failing) {
         InvariantStatus::violated,
         "2 of 5,000 twins differ.",
         {"therm-00042: desired version 7, device holds 6", "<script>alert(\"1\")</script>\u202Eevil"}};
-    record.errors = {{"patchDesired", "rollout", "throttled", 41, 52, 55},
-                     {"patchDesired", "rollout", "backlogFull", 40, 53, 55},
+    record.errors = {{"patchDesired", "rollout", "backlogFull", 40, 53, 55},
+                     {"patchDesired", "rollout", "throttled", 26, 52, 55},
+                     {"patchDesired", "rollout", "preconditionFailed", 15, 12, 69},
                      {"patchDesired", "rollout", "timeout", 8, 62, 63}};
     record.verdict = {VerdictStatus::failed,
                       exit_code::kCorrectness,
@@ -186,6 +221,25 @@ LoadedRun build(bool failing) {
   record.hub = HubRecord{.cpu_seconds = 55.1,
                          .resident_bytes = 98'000'000,
                          .comparison = {true, {{"connects", 6'000, 6'000}, {"twinPatches", 5'911, 5'911}}}};
+
+  if (failing) {
+    auto& tier = record.throttling.emplace();
+    tier.tier = "S1";
+    tier.units = 2;
+    tier.quota_used = 12'034;
+    tier.quota_limit = 800'000;
+    tier.classes = {{.name = "connects", .limit_per_second = 24, .admitted = 6'000},
+                    {.name = "twinUpdates",
+                     .limit_per_second = 100,
+                     .admitted = 5'911,
+                     .shaped = 2'104,
+                     .refused = 26,
+                     .delay_p50 = 0.4,
+                     .delay_p99 = 1.9,
+                     .delay_max = 2,
+                     .delay_sum = 948},
+                    {.name = "queries", .admitted = 120}};
+  }
 
   auto& canary = record.canary.emplace();
   canary.device = "rollout-20260301T080000Z-canary";
@@ -218,6 +272,15 @@ LoadedRun build(bool failing) {
     stream("thermostats.report", rolling, 100, 0.0012);
     stream("rollout", rolling, 100, 0.0021);
     stream("dashboard", rolling, 2, 0.031);
+    if (rolling) {
+      auto& rollout = at.streams[2];
+      if (failing) rollout.conflicts = rollout.retries = 10;
+      if (slow) rollout.throttled = 10;
+      at.streams[3].pages = 100;
+      at.streams[3].rows = 10'000;
+      at.staleness.started = at.staleness.visible = 5;
+      at.staleness.since_acknowledged = interval_latency(5, slow ? 4 : 1.8);
+    }
     if (slow) at.errors[static_cast<size_t>(ErrorClass::throttled)] = 10;
     at.convergence.backlog = slow ? 200 : rolling ? 12 : 0;
     if (rolling) at.convergence.total = interval_latency(100, slow ? 0.1 : 0.0124);
