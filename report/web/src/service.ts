@@ -125,7 +125,7 @@ export function throttlingSection(data: PageData, t: Throttling): Child {
           ], t.hub.classes),
           bars(t.hub.classes),
         ],
-    table("By stream, as the run was answered (counts of the whole run, service times of recorded phases)", [
+    table("By stream, as the run was answered", [
       { title: "Stream", cell: (s) => foreign(s.name, 80) },
       { title: "Operation", cell: (s) => h("a", { href: `#op-${s.operation}` }, foreign(s.operation)) },
       { title: "Sent", number: true, cell: (s) => count(s.sent) },
@@ -135,6 +135,7 @@ export function throttlingSection(data: PageData, t: Throttling): Child {
       { title: "Service p50", number: true, cell: (s) => duration(s.serviceP50) },
       { title: "p99", number: true, cell: (s) => duration(s.serviceP99) },
     ], t.streams),
+    h("p", { class: "note" }, "Service times are those of the recorded phases."),
     refused.length > 0 && chart({ title: "Answers 429 by stream", kind: "time", x: data.time, format: rate, lines: refused }),
   ];
 }
