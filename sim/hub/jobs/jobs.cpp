@@ -204,10 +204,17 @@ std::shared_ptr<Jobs::Run> Jobs::next_run() {
 /// Holds device operations to the tier's rate: zero when the next one may be done now.
 Nanos Jobs::admission_delay() {
   TierPolicy* policy = shard_.shared().policy.get();
-  if (policy == nullptr || std::exchange(admitted_, false)) return Nanos::zero();
-  const auto admission = policy->throttle().admit(OperationClass::job_device_operations, 1, shard_.mono_now());
+  if (policy == nullptr) return Nanos::zero();
+  const MonoTime now = shard_.mono_now();
+  if (admitted_for_) {
+    // Answers of devices wake the work before its time.
+    if (now < *admitted_for_) return *admitted_for_ - now;
+    admitted_for_.reset();
+    return Nanos::zero();
+  }
+  const auto admission = policy->throttle().admit(OperationClass::job_device_operations, 1, now);
   if (admission.refused) return kBacklogPause;  // a great many shards have one waiting each
-  admitted_ = admission.delay > Nanos::zero();
+  if (admission.delay > Nanos::zero()) admitted_for_ = now + admission.delay;
   return admission.delay;
 }
 

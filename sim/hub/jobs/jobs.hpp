@@ -82,8 +82,8 @@ class Jobs {
   std::map<uint64_t, std::shared_ptr<Run>> runs_;  // by number; with devices that have no outcome
   std::deque<std::shared_ptr<Run>> waiting_;       // of these, with devices to begin with; the front one is next
   net::SteadyTimer pause_;
-  std::optional<MonoTime> slice_at_;  // of the machine's clock: when the timer fires
-  bool admitted_ = false;             // the tier has admitted an operation that had to wait
+  std::optional<MonoTime> slice_at_;      // of the machine's clock: when the timer fires
+  std::optional<MonoTime> admitted_for_;  // when the operation may be done that the tier has admitted with a delay
   size_t calls_ = 0;
 };
 
