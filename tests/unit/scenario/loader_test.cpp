@@ -18,6 +18,7 @@ namespace {
 using metrics::OpKind;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -320,7 +321,8 @@ TEST(Loader, EveryShippedScenarioLoads) {
     EXPECT_THAT(lines(result), IsEmpty()) << file;
     if (!result.ok()) continue;
     EXPECT_EQ(result.scenario->name, file.stem().string());
-    EXPECT_THAT(make_plan(*result.scenario, 2).notes, IsEmpty()) << file;
+    // Back ends may work on the twins of a fleet that never connects.
+    EXPECT_THAT(make_plan(*result.scenario, 2).notes, Each(HasSubstr("stays offline"))) << file;
   }
 }
 
