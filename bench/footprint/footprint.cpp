@@ -45,6 +45,7 @@ constexpr double kTls12Max = 24 * 1024;
 constexpr double kTls13Max = 40 * 1024;
 constexpr double kWebSocketExtraMax = 2048;  // over the same without WebSocket
 constexpr size_t kGrowthMax = 16 * 1024;     // over the whole pool: a recycled block here or there
+constexpr int kRoundsMax = 3;                 // of traffic, until one stays below it
 constexpr uint32_t kRequestsMax = 256;
 constexpr int kConnectAtOnce = 100;
 constexpr int kNotificationsPerTurn = 2;
@@ -471,11 +472,15 @@ Measured measure(const Row& row, uint32_t devices, Nanos traffic) {
            !loop.until(300ms, [] { return false; });
   };
   if (!run_traffic(traffic / 2 + 500ms)) return {};
-  const size_t steady = heap_bytes();
-  const uint64_t converged_before = observer.converged;
-  if (!run_traffic(traffic)) return {};
-  measured.updates = observer.converged - converged_before;
-  measured.growth = static_cast<int64_t>(heap_bytes()) - static_cast<int64_t>(steady);
+  // A pool that reaches its high-water mark late grows in one round, a leak in every one.
+  for (int round = 0; round < kRoundsMax; ++round) {
+    const size_t steady = heap_bytes();
+    const uint64_t converged_before = observer.converged;
+    if (!run_traffic(traffic)) return {};
+    measured.updates = observer.converged - converged_before;
+    measured.growth = static_cast<int64_t>(heap_bytes()) - static_cast<int64_t>(steady);
+    if (measured.growth <= static_cast<int64_t>(kGrowthMax)) break;
+  }
   line("heap growth under traffic", static_cast<double>(measured.growth),
        fmt::format("whole pool, {} updates reported; limit {}\n", measured.updates, kGrowthMax));
   measured.valid = measured.updates > 0 && pool.counts().online == devices;
