@@ -250,18 +250,20 @@ std::string delivery_note(const OperationRecord& stream) {
   const uint64_t late = errors_of(stream, ErrorClass::deadline_passed);
   const uint64_t cut = errors_of(stream, ErrorClass::disconnected);
   const uint64_t throttled = errors_of(stream, ErrorClass::throttled);
-  const uint64_t refused = stream.failed - std::min(stream.failed, cut + throttled);
+  const uint64_t unreachable = errors_of(stream, ErrorClass::refused);
+  const uint64_t answered = stream.failed - std::min(stream.failed, cut + throttled + unreachable);
 
   struct Cause {
     uint64_t count;
     std::string_view blame;  ///< said once, for the largest cause
     std::string what;
   };
-  std::array<Cause, 9> causes{{
+  std::array<Cause, 10> causes{{
       {stream.timed_out, "The hub was slow", "got no answer in time"},
       {backlog, "The hub was slow", "were dropped because too many operations were waiting for an answer"},
       {throttled, "The hub throttled", "were refused as too many (throttled)"},
-      {refused, "The hub refused", "were answered with an error"},
+      {answered, "The hub refused", "were answered with an error"},
+      {unreachable, "The hub let nobody in", "were refused a connection"},
       {cut, "Connections broke", "lost their connection before the answer"},
       {offline, "Devices were away", "were dropped because the device was not connected when they were due"},
       {late, "The generator was late", "were not started before their deadline"},
@@ -302,17 +304,29 @@ std::string ratio_text(std::optional<double> value) {
   return *value >= 1000 ? format_count(static_cast<uint64_t>(std::llround(*value))) : fmt::format("{:.3g}", *value);
 }
 
+namespace {
+
+std::string sentence(std::string text) {
+  if (!text.empty() && text.back() != '.') text += '.';
+  return text;
+}
+
+}  // namespace
+
 std::string reading(const RunRecord& record) {
   std::string text;
   switch (record.verdict.status) {
     case metrics::VerdictStatus::invalid:
       text = "The figures of this run can't be trusted and say nothing about the system under test: ";
-      text += record.validity.empty() ? "the reasons are listed below." : record.validity.front().text;
-      if (text.back() != '.') text += '.';
+      text += record.validity.empty() ? "the reasons are listed below." : sentence(record.validity.front().text);
       break;
     case metrics::VerdictStatus::aborted:
       text = fmt::format("The run ended early, after {}; the figures cover what ran until then. ",
                          duration_text(record.run.duration_seconds));
+      // An interrupted run is aborted whatever else is wrong with it.
+      if (!record.validity.empty()) {
+        text += fmt::format("They can't be trusted: {} ", sentence(record.validity.front().text));
+      }
       text += checks_sentence(record);
       break;
     case metrics::VerdictStatus::passed:
@@ -322,7 +336,8 @@ std::string reading(const RunRecord& record) {
   }
   text += " " + events_sentence(record);
   const bool doubted = canary_disagrees(record);
-  if (record.verdict.status != metrics::VerdictStatus::invalid && record.generator.schedule_lag.p99) {
+  if (record.validity.empty() && record.verdict.status != metrics::VerdictStatus::invalid &&
+      record.generator.schedule_lag.p99) {
     text += fmt::format(" The generator kept its schedule (99\u00a0% of operations started within {} of their time){}",
                         duration_text(record.generator.schedule_lag.p99),
                         doubted ? "." : ", so the figures can be trusted.");

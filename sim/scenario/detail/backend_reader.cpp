@@ -185,7 +185,8 @@ void BackendReader::read_selection(const Section& section, BackendGroup& group) 
 }
 
 void BackendReader::read_conditional_write(const Section& section, BackendGroup& group) {
-  if (auto at = section.word("ifMatch", {"any", "lastSeen", "readModifyWrite"})) {
+  const auto at = section.word("ifMatch", {"any", "lastSeen", "readModifyWrite"});
+  if (at) {
     static constexpr BackendGroup::IfMatch kPolicies[] = {BackendGroup::IfMatch::any, BackendGroup::IfMatch::last_seen,
                                                           BackendGroup::IfMatch::read_modify_write};
     group.if_match = kPolicies[*at];
@@ -193,7 +194,8 @@ void BackendReader::read_conditional_write(const Section& section, BackendGroup&
   const auto* node = section.find("retries");
   if (node == nullptr) return;
   const Section retries{complaints_, *node, section.path_of("retries"), "backends[].retries"};
-  if (group.if_match != BackendGroup::IfMatch::read_modify_write) {
+  // A misspelt policy has its own message already.
+  if (group.if_match != BackendGroup::IfMatch::read_modify_write && (at || !section.has("ifMatch"))) {
     section.refuse("retries", fmt::format("with ifMatch: {} a write is not tried again", to_string(group.if_match)),
                    "write ifMatch: readModifyWrite, or remove it");
   }

@@ -76,6 +76,16 @@ TEST(DeliveryNote, NamesTheLargestCauseFirstAndListsAll) {
             "answered with an error and 50 were unanswered when counting ended.");
 }
 
+TEST(DeliveryNote, TellsARefusedConnectionFromAnAnswer) {
+  auto op = stream(1'000, 900);
+  op.failed = 100;
+  op.errors["refused"] = 90;
+  op.errors["badRequest"] = 10;
+  EXPECT_EQ(delivery_note(op),
+            "90 % of 1,000 operations delivered. The hub let nobody in: 90 were refused a connection and 10 were "
+            "answered with an error.");
+}
+
 TEST(TargetText, HasComparisonAndUnit) {
   metrics::SloRecord slo;
   slo.slo = "convergence p99 <= 250ms";
@@ -106,6 +116,17 @@ TEST(Reading, OfAnInvalidRunNeverSaysThatFiguresCanBeTrusted) {
   const auto text = reading(record);
   EXPECT_THAT(text, StartsWith("The figures of this run can't be trusted"));
   EXPECT_THAT(text, HasSubstr("schedule lag p99 was 340 ms, the limit is 100 ms."));
+  EXPECT_THAT(text, Not(HasSubstr("so the figures can be trusted")));
+}
+
+TEST(Reading, OfAnInterruptedRunWithDoubtsNamesTheFirst) {
+  auto record = testing::passed_run().record;
+  record.verdict.status = metrics::VerdictStatus::aborted;
+  record.run.duration_seconds = 12;
+  record.validity = {{"scheduleLag", "schedule lag p99 was 340 ms, the limit is 100 ms"}};
+  const auto text = reading(record);
+  EXPECT_THAT(text, StartsWith("The run ended early, after 12 s; the figures cover what ran until then. They can't be "
+                               "trusted: schedule lag p99 was 340 ms, the limit is 100 ms. "));
   EXPECT_THAT(text, Not(HasSubstr("so the figures can be trusted")));
 }
 
