@@ -9,6 +9,7 @@ export const definitions: { id: string; term: string; text: string }[] = [
   { id: "in-flight", term: "In flight", text: "Sent and neither answered nor timed out when counting ended." },
   { id: "intended", term: "Intended latency", text: "From the moment an operation was due by the schedule to its answer. A stall of the hub or of the generator delays everything behind it, and that waiting is included: no coordinated omission." },
   { id: "service", term: "Service latency", text: "From the moment the request was really sent to its answer. Where it is far below the intended latency, operations waited before they were sent." },
+  { id: "job-latency", term: "Latency of a job", text: "From the request that schedules the job, or from when it was due, until the back end saw that it had ended. Jobs are looked at every `poll`, so the figure is exact to that interval and never too small." },
   { id: "percentile", term: "p50, p90, p99, p99.9", text: "The value that 50 %, 90 %, 99 %, 99.9 % of the samples do not exceed. Histograms have three significant digits and are merged, percentiles are never averaged." },
   { id: "spectrum", term: "Percentile spectrum", text: "All percentiles of an operation at once. Each step to the right is one more nine; the shaded end rests on fewer than ten samples and is not reliable." },
   { id: "convergence", term: "Convergence", text: "From the moment a change of desired properties was due until the hub acknowledged the device's matching reported properties." },
