@@ -3,11 +3,11 @@
 //   query_scale [--twins 10000,30000,100000] [--seconds 10] [--patches 2000] [--threads 0] [--verdict on]
 //
 // The hub is a child process with one shard per two cores (its default), filled by bulk registration with twins whose
-// tags, desired and reported properties together are 1.2 KB of compact JSON. For each size the table shows: the hub's resident
-// memory, the first page of 100 rows where 1 in 10 twins match, and a COUNT with a predicate over all twins (both
-// alone, median and 99th percentile); then, while COUNTs run one after another without a pause, the latency of twin
-// patches that arrive at a fixed rate, counted from the moment each was due, and the COUNTs beside them. Exit code 1
-// when the largest size misses a figure that is wanted, 2 when a measurement did not work.
+// tags, desired and reported properties together are 1.2 KB of compact JSON. For each size the table shows: the hub's
+// resident memory, the first page of 100 rows where 1 in 10 twins match, and a COUNT with a predicate over all twins
+// (both alone, median and 99th percentile); then, while COUNTs run one after another without a pause, the latency of
+// twin patches that arrive at a fixed rate, counted from the moment each was due, and the COUNTs beside them. Exit code
+// 1 when the largest size misses a figure that is wanted, 2 when a measurement did not work.
 #include <algorithm>
 #include <atomic>
 #include <charconv>
@@ -24,22 +24,16 @@
 #include <fmt/format.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "sim/hub/hub.hpp"
-#include "sim/protocol/connection_string.hpp"
-#include "sim/protocol/encoding.hpp"
-#include "sim/protocol/sas.hpp"
+#include "bench/hub/hub_child.hpp"
 
-namespace twinstorm {
+namespace twinstorm::bench {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* kHost = "hub.localhost";
 constexpr int kPlants = 10;
 constexpr int kPatchConnections = 32;
 constexpr int kBulk = 100;  // entries of one registration, the service's limit
@@ -59,11 +53,6 @@ struct Options {
   int threads = 0;
   bool verdict = true;
 };
-
-[[noreturn]] void give_up(std::string_view why) {
-  fmt::print(stderr, "query_scale: {}\n", why);
-  std::exit(2);
-}
 
 std::string device_id(int device) { return fmt::format("dev-{:06}", device); }
 
@@ -87,53 +76,17 @@ std::string registration(int device) {
       1 + device % 28, device % 100, 100 + device % 900);
 }
 
-// --- The hub's process -----------------------------------------------------------------------------------------------
-
-struct HubProcess {
-  pid_t pid;
-  uint16_t port;
-  std::string token;
-
-  /// A line of proc(5) status, in MiB.
-  double memory(std::string_view name) const {
-    std::ifstream file{fmt::format("/proc/{}/status", pid)};
-    for (std::string line; std::getline(file, line);) {
-      if (line.starts_with(name)) return std::strtod(line.c_str() + name.size() + 1, nullptr) / 1024;
-    }
-    give_up("the hub has ended");
-  }
-};
-
-HubProcess start_hub(const Options& options) {
-  int channel[2];
-  if (pipe(channel) != 0) give_up("no pipe");
-  const pid_t pid = fork();
-  if (pid == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    hub::HubConfig config;
-    config.host_name = kHost;
-    config.threads = static_cast<unsigned>(options.threads);
-    config.mqtt_port = std::nullopt;
-    const auto hub = hub::Hub::start(std::move(config));
-    if (!hub) give_up(hub.error().message);
-    const std::string text = fmt::format("{} {}", (*hub)->ports().http, (*hub)->owner_connection_string());
-    if (write(channel[1], text.data(), text.size()) < 0) give_up("no pipe");
-    close(channel[1]);
-    while (true) pause();
-  }
-  close(channel[1]);
-  char text[1024];
-  const ssize_t size = read(channel[0], text, sizeof text);
-  close(channel[0]);
-  if (size <= 0) give_up("the hub did not start");
-  const std::string_view answer{text, static_cast<size_t>(size)};
-  const size_t blank = answer.find(' ');
-  HubProcess hub{pid, 0, {}};
-  std::from_chars(answer.data(), answer.data() + blank, hub.port);
-  const auto policy = protocol::parse_connection_string(answer.substr(blank + 1));
-  hub.token = protocol::make_sas_token(kHost, *protocol::base64_decode(policy->shared_access_key), 4'000'000'000,
-                                       policy->shared_access_key_name);
-  return hub;
+HubChild start_hub(const Options& options) {
+  return start_hub_child(
+      [&] {
+        hub::HubConfig config;
+        config.threads = static_cast<unsigned>(options.threads);
+        config.mqtt_port = std::nullopt;
+        return config;
+      },
+      [](const hub::Hub& hub) {
+        return std::pair{hub.ports().http, hub.owner_connection_string()};
+      });
 }
 
 // --- A client on a bare socket, so that nothing of the generator is part of the measurement
@@ -141,7 +94,7 @@ HubProcess start_hub(const Options& options) {
 
 class Connection {
  public:
-  explicit Connection(const HubProcess& hub) : socket_{socket(AF_INET, SOCK_STREAM, 0)}, token_{hub.token} {
+  explicit Connection(const HubChild& hub) : socket_{socket(AF_INET, SOCK_STREAM, 0)}, token_{hub.token} {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(hub.port);
@@ -161,7 +114,7 @@ class Connection {
     const std::string text = fmt::format(
         "{} {}?api-version=2021-04-12 HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\nContent-Type: "
         "application/json\r\n{}Content-Length: {}\r\n\r\n{}",
-        method, path, kHost, token_, header, body.size(), body);
+        method, path, kHubHost, token_, header, body.size(), body);
     for (std::string_view rest = text; !rest.empty();) {
       const ssize_t sent = send(socket_, rest.data(), rest.size(), MSG_NOSIGNAL);
       if (sent <= 0) give_up("the hub closed a connection");
@@ -217,7 +170,7 @@ double percentile(Millis values, double share) {
 
 std::string query_body(std::string_view sql) { return fmt::format(R"({{"query":"{}"}})", sql); }
 
-void fill(const HubProcess& hub, int twins) {
+void fill(const HubChild& hub, int twins) {
   Connection connection{hub};
   for (int first = 0; first < twins; first += kBulk) {
     std::string body = "[";
@@ -230,7 +183,7 @@ void fill(const HubProcess& hub, int twins) {
 }
 
 /// Asks again and again until `end`, at least ten times.
-Millis ask_queries(const HubProcess& hub, std::string_view sql, std::string_view header, std::string_view expected,
+Millis ask_queries(const HubChild& hub, std::string_view sql, std::string_view header, std::string_view expected,
                    const std::atomic<bool>* stop, Clock::time_point end) {
   Connection connection{hub};
   const std::string body = query_body(sql);
@@ -246,7 +199,7 @@ Millis ask_queries(const HubProcess& hub, std::string_view sql, std::string_view
 }
 
 /// Patches that arrive at a fixed rate, whatever the hub does; latencies from the due times.
-Millis patch(const HubProcess& hub, const Options& options, int twins) {
+Millis patch(const HubChild& hub, const Options& options, int twins) {
   struct Channel {
     std::unique_ptr<Connection> connection;
     Clock::time_point due;
@@ -302,7 +255,7 @@ struct Figures {
 };
 
 Figures measure(const Options& options, int twins) {
-  const HubProcess hub = start_hub(options);
+  HubChild hub = start_hub(options);
   const auto filling = Clock::now();
   fill(hub, twins);
   const double filled = since(filling);
@@ -325,8 +278,7 @@ Figures measure(const Options& options, int twins) {
              percentile(busy_counts, 0.99), percentile(patches, 0.5), percentile(patches, 0.99),
              percentile(patches, 1));
   std::fflush(stdout);
-  kill(hub.pid, SIGKILL);
-  waitpid(hub.pid, nullptr, 0);
+  hub.stop();
   return {memory, percentile(pages, 0.5), percentile(counts, 0.5), percentile(patches, 0.99)};
 }
 
@@ -388,6 +340,6 @@ int run(const Options& options) {
 }
 
 }  // namespace
-}  // namespace twinstorm
+}  // namespace twinstorm::bench
 
-int main(int count, char** values) { return twinstorm::run(twinstorm::parse_options(count, values)); }
+int main(int count, char** values) { return twinstorm::bench::run(twinstorm::bench::parse_options(count, values)); }

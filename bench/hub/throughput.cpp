@@ -25,26 +25,20 @@
 #include <netinet/tcp.h>
 #include <sched.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "sim/hub/hub.hpp"
-#include "sim/protocol/connection_string.hpp"
-#include "sim/protocol/encoding.hpp"
+#include "bench/hub/hub_child.hpp"
 #include "sim/protocol/mqtt/decoder.hpp"
 #include "sim/protocol/mqtt/encoder.hpp"
-#include "sim/protocol/sas.hpp"
 
-namespace twinstorm {
+namespace twinstorm::bench {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
 constexpr double kWanted = 30'000;
-constexpr const char* kHost = "hub.localhost";
 constexpr std::string_view kResponses = "$iothub/twin/res/#";
 constexpr std::chrono::seconds kWarmUp{1};
 
@@ -55,11 +49,6 @@ struct Options {
   int client_core = 1;
 };
 
-[[noreturn]] void give_up(std::string_view why) {
-  fmt::print(stderr, "hub_throughput: {}\n", why);
-  std::exit(2);
-}
-
 void pin_to(int core) {
   cpu_set_t cores;
   CPU_ZERO(&cores);
@@ -69,76 +58,34 @@ void pin_to(int core) {
 
 std::string device_id(int device) { return fmt::format("bench-{:05}", device); }
 
-// --- The hub's process -----------------------------------------------------------------------------------------------
-
-struct HubProcess {
-  pid_t pid;
-  uint16_t port;
-  std::string token;  ///< opens every device: of a policy with DeviceConnect
-
-  double cpu_seconds() const {
-    std::ifstream file{fmt::format("/proc/{}/stat", pid)};
-    const std::string text{std::istreambuf_iterator<char>{file}, {}};
-    // proc(5): fields 14 and 15, counted behind the name in brackets, which is the second one.
-    std::string_view rest = std::string_view{text}.substr(text.rfind(')') + 2);
-    long ticks = 0;
-    for (int field = 3; field <= 15; ++field) {
-      const size_t blank = rest.find(' ');
-      long value = 0;
-      std::from_chars(rest.data(), rest.data() + blank, value);
-      if (field >= 14) ticks += value;
-      rest.remove_prefix(blank + 1);
-    }
-    return static_cast<double>(ticks) / static_cast<double>(sysconf(_SC_CLK_TCK));
+/// With all devices registered.
+HubChild start_hub(const Options& options) {
+  const auto file = std::filesystem::temp_directory_path() / fmt::format("hub-throughput-{}.json", getpid());
+  std::ofstream twins{file};
+  for (int i = 0; i < options.devices; ++i) {
+    twins << (i == 0 ? R"({"twins":[)" : ",") << fmt::format(R"({{"deviceId":"{}"}})", device_id(i));
   }
-};
-
-/// Starts the hub with all devices registered. It ends with this process.
-HubProcess start_hub(const Options& options) {
-  int channel[2];
-  if (pipe(channel) != 0) give_up("no pipe");
-  const pid_t pid = fork();
-  if (pid == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    pin_to(options.hub_core);
-    const auto file = std::filesystem::temp_directory_path() / fmt::format("hub-throughput-{}.json", getpid());
-    std::ofstream twins{file};
-    for (int i = 0; i < options.devices; ++i) {
-      twins << (i == 0 ? R"({"twins":[)" : ",") << fmt::format(R"({{"deviceId":"{}"}})", device_id(i));
-    }
-    twins << "]}";
-    twins.close();
-    hub::HubConfig config;
-    config.host_name = kHost;
-    config.threads = 1;
-    config.http_port = std::nullopt;
-    config.import_file = file;
-    const auto hub = hub::Hub::start(std::move(config));
-    std::filesystem::remove(file);
-    if (!hub) give_up(hub.error().message);
-    const std::string text = fmt::format("{} {}", (*hub)->ports().mqtt, (*hub)->policy_connection_string("device"));
-    if (write(channel[1], text.data(), text.size()) < 0) give_up("no pipe");
-    close(channel[1]);
-    while (true) pause();
-  }
-  close(channel[1]);
-  char text[1024];
-  const ssize_t size = read(channel[0], text, sizeof text);
-  close(channel[0]);
-  if (size <= 0) give_up("the hub did not start");
-  const std::string_view answer{text, static_cast<size_t>(size)};
-  const size_t blank = answer.find(' ');
-  HubProcess hub{pid, 0, {}};
-  std::from_chars(answer.data(), answer.data() + blank, hub.port);
-  const auto policy = protocol::parse_connection_string(answer.substr(blank + 1));
-  hub.token = protocol::make_sas_token(kHost, *protocol::base64_decode(policy->shared_access_key), 4'000'000'000,
-                                       policy->shared_access_key_name);
-  return hub;
+  twins << "]}";
+  twins.close();
+  auto child = start_hub_child(
+      [&] {
+        pin_to(options.hub_core);
+        hub::HubConfig config;
+        config.threads = 1;
+        config.http_port = std::nullopt;
+        config.import_file = file;
+        return config;
+      },
+      [](const hub::Hub& hub) {
+        return std::pair{hub.ports().mqtt, hub.policy_connection_string("device")};
+      });
+  std::filesystem::remove(file);
+  return child;
 }
 
 // --- What the clients have in common ---------------------------------------------------------------------------------
 
-std::string user_name(int device) { return fmt::format("{}/{}/?api-version=2021-04-12", kHost, device_id(device)); }
+std::string user_name(int device) { return fmt::format("{}/{}/?api-version=2021-04-12", kHubHost, device_id(device)); }
 std::string patch_topic(uint64_t number) {
   return fmt::format("$iothub/twin/PATCH/properties/reported/?$rid={}", number);
 }
@@ -153,7 +100,7 @@ class Client {
  public:
   virtual ~Client() = default;
   /// Connects and subscribes every device and sends the first patches.
-  virtual void start(const HubProcess& hub, const Options& options, int in_flight) = 0;
+  virtual void start(const HubChild& hub, const Options& options, int in_flight) = 0;
   /// Works until `end`.
   virtual void work(Clock::time_point end) = 0;
   uint64_t accepted() const { return accepted_; }
@@ -176,7 +123,7 @@ class RawClient final : public Client {
     close(poll_);
   }
 
-  void start(const HubProcess& hub, const Options& options, int in_flight) override {
+  void start(const HubChild& hub, const Options& options, int in_flight) override {
     for (int i = 0; i < options.devices; ++i) {
       auto device = std::make_unique<Device>();
       device->socket = socket(AF_INET, SOCK_STREAM, 0);
@@ -271,7 +218,7 @@ class PahoClient final : public Client {
     for (const auto& device : devices_) MQTTAsync_destroy(&device->handle);
   }
 
-  void start(const HubProcess& hub, const Options& options, int in_flight) override {
+  void start(const HubChild& hub, const Options& options, int in_flight) override {
     const std::string address = fmt::format("tcp://127.0.0.1:{}", hub.port);
     for (int i = 0; i < options.devices; ++i) {
       auto device = std::make_unique<Device>(Device{this, in_flight, nullptr});
@@ -338,7 +285,7 @@ class PahoClient final : public Client {
 // --- Measuring -------------------------------------------------------------------------------------------------------
 
 /// Patches per second of the hub's CPU time.
-double measure(const char* name, Client& client, const HubProcess& hub, const Options& options, int in_flight) {
+double measure(const char* name, Client& client, const HubChild& hub, const Options& options, int in_flight) {
   client.start(hub, options, in_flight);
   client.work(Clock::now() + kWarmUp);
   const uint64_t accepted_before = client.accepted();
@@ -378,7 +325,7 @@ int run(const Options& options) {
   getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;
   setrlimit(RLIMIT_NOFILE, &files);
-  const HubProcess hub = start_hub(options);
+  HubChild hub = start_hub(options);
   pin_to(options.client_core);
   fmt::print("{:<14}{:>8}{:>12}{:>12}{:>16}{:>24}\n", "client", "devices", "in flight", "patches/s", "hub core %",
              "per hub CPU second");
@@ -394,13 +341,12 @@ int run(const Options& options) {
       worst = std::min(worst, measure(raw ? "bare sockets" : "Paho MQTT C", *client, hub, options, in_flight));
     }
   }
-  kill(hub.pid, SIGKILL);
-  waitpid(hub.pid, nullptr, 0);
+  hub.stop();
   fmt::print("wanted: {:.0f} per hub CPU second with every client; {}\n", kWanted, worst >= kWanted ? "met" : "MISSED");
   return worst >= kWanted ? 0 : 1;
 }
 
 }  // namespace
-}  // namespace twinstorm
+}  // namespace twinstorm::bench
 
-int main(int count, char** values) { return twinstorm::run(twinstorm::parse_options(count, values)); }
+int main(int count, char** values) { return twinstorm::bench::run(twinstorm::bench::parse_options(count, values)); }
