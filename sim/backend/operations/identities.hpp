@@ -10,65 +10,53 @@
 
 namespace twinstorm::backend {
 
-class CreateDevice final : public Procedure {
+/// What the three have in common: whose devices they make or take, and where their numbers are kept.
+class IdentityProcedure : public Procedure {
  public:
-  CreateDevice(const BackendBehavior& behavior, ProcedureContext& context, CreatedDevices& created)
+  /// `behavior.append_new_device_id` is that of the back end that creates the devices.
+  IdentityProcedure(const BackendBehavior& behavior, ProcedureContext& context, CreatedDevices& created)
       : behavior_{behavior}, context_{context}, created_{created} {}
 
-  std::optional<metrics::ErrorClass> begin(Operation& operation) override;
-  void compose(Operation& operation, Request& request) override;
-  Next answered(Operation& operation, const HttpAnswer& answer) override;
-  void ended(Operation& operation, metrics::OpOutcome outcome, bool unknown) override;
   bool changes(const Operation&) const override { return true; }
   Counted counted(const Operation&) const override { return {HubCount::registry_writes}; }
 
- private:
+ protected:
   const BackendBehavior& behavior_;
   ProcedureContext& context_;
   CreatedDevices& created_;
   std::string id_;
 };
 
-class DeleteDevice final : public Procedure {
+class CreateDevice final : public IdentityProcedure {
  public:
-  /// `behavior.append_new_device_id` is that of the creator.
-  DeleteDevice(const BackendBehavior& behavior, ProcedureContext& context, CreatedDevices& created)
-      : behavior_{behavior}, context_{context}, created_{created} {}
-
+  using IdentityProcedure::IdentityProcedure;
   std::optional<metrics::ErrorClass> begin(Operation& operation) override;
   void compose(Operation& operation, Request& request) override;
   Next answered(Operation& operation, const HttpAnswer& answer) override;
   void ended(Operation& operation, metrics::OpOutcome outcome, bool unknown) override;
-  bool changes(const Operation&) const override { return true; }
-  Counted counted(const Operation&) const override { return {HubCount::registry_writes}; }
-
- private:
-  const BackendBehavior& behavior_;
-  ProcedureContext& context_;
-  CreatedDevices& created_;
-  std::string id_;
 };
 
-class BulkRequest final : public Procedure {
+class DeleteDevice final : public IdentityProcedure {
  public:
-  BulkRequest(const BackendBehavior& behavior, ProcedureContext& context, CreatedDevices& created)
-      : behavior_{behavior}, context_{context}, created_{created} {}
-
+  using IdentityProcedure::IdentityProcedure;
   std::optional<metrics::ErrorClass> begin(Operation& operation) override;
   void compose(Operation& operation, Request& request) override;
   Next answered(Operation& operation, const HttpAnswer& answer) override;
   void ended(Operation& operation, metrics::OpOutcome outcome, bool unknown) override;
-  bool changes(const Operation&) const override { return true; }
+};
+
+class BulkRequest final : public IdentityProcedure {
+ public:
+  using IdentityProcedure::IdentityProcedure;
+  std::optional<metrics::ErrorClass> begin(Operation& operation) override;
+  void compose(Operation& operation, Request& request) override;
+  Next answered(Operation& operation, const HttpAnswer& answer) override;
+  void ended(Operation& operation, metrics::OpOutcome outcome, bool unknown) override;
   Counted counted(const Operation& operation) const override;
 
  private:
   void append_entry(const Operation& operation, uint64_t number, std::string& body);
   Next partly(Operation& operation, std::string_view body);
-
-  const BackendBehavior& behavior_;
-  ProcedureContext& context_;
-  CreatedDevices& created_;
-  std::string id_;
 };
 
 /// The authentication member of a device that a run creates.
