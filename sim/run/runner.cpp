@@ -436,10 +436,12 @@ class Run {
   // -------------------------------------------------------------------------------------------------------------
   void drain() {
     connected_at_end_ = online();
-    const MonoTime begin = clock_.mono();
+    // The last phase is left ahead of its end, as every phase is: its arrivals until then are still to come.
+    const MonoTime begin = std::max(clock_.mono(), phase_end_);
     for (const auto& shard : shards_) shard->finish_load(begin);
     if (canary_) canary_->finish(begin);
     ui_.step("waiting for what is in flight");
+    std::this_thread::sleep_until(begin);
     const bool hopeless = hub_end_.has_value();
     const MonoTime limit = begin + (hopeless ? Nanos{0} : scenario().limits.drain_timeout);
     std::this_thread::sleep_for(kSettle);  // the shards' own view of what is open follows one turn later
