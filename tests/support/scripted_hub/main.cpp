@@ -1,7 +1,7 @@
 // scripted_hub --ready-file F [--threads N] [--delay D] [--stall AT,FOR] [--log FILE]
 //
-// Serves until SIGTERM or SIGINT; then writes the log: one line an operation, `kind n received due sent` in nanoseconds
-// of CLOCK_MONOTONIC.
+// Serves until SIGTERM or SIGINT; then writes the log: one line an operation, `kind n received due sent device` in
+// nanoseconds of CLOCK_MONOTONIC.
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -85,7 +85,7 @@ int main(int argc, char** argv) {
     if (!log_file.empty()) {
       std::ofstream log{log_file};
       for (const auto& r : hub.records()) {
-        log << fmt::format("{} {} {} {} {}\n", to_string(r.kind), r.n, r.received, r.due, r.sent);
+        log << fmt::format("{} {} {} {} {} {}\n", to_string(r.kind), r.n, r.received, r.due, r.sent, r.device);
       }
     }
   } catch (const std::exception& error) {

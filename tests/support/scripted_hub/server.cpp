@@ -159,6 +159,9 @@ struct Connection {
 };
 
 struct Device {
+  explicit Device(std::string_view id_in) : id{id_in} {}
+
+  const std::string id;
   std::mutex mutex;
   std::atomic<int64_t> desired{1}, reported{1};
   Worker* worker = nullptr;          ///< under `mutex`: whose connection it is
@@ -202,7 +205,7 @@ struct Shared {
     auto& shard = shards[hash % kDeviceShards];
     const std::lock_guard lock{shard.mutex};
     auto& found = shard.devices[std::string{id}];
-    if (!found) found = std::make_unique<Device>();
+    if (!found) found = std::make_unique<Device>(id);
     return *found;
   }
 
@@ -431,12 +434,14 @@ class Worker {
         topic_.clear();
         protocol::append_twin_response(topic_, 204, topic->rid, connection.device->reported.fetch_add(1) + 1);
         add_one(counts_.reported);
-        answer(connection, Kind::reported, [&](std::string& out) { mqtt::encode_publish(out, topic_, {}); });
+        answer(connection, *connection.device, Kind::reported,
+               [&](std::string& out) { mqtt::encode_publish(out, topic_, {}); });
         return true;
       case TopicKind::telemetry:
         add_one(counts_.telemetry);
         if (publish.qos == mqtt::Qos::at_least_once) {
-          answer(connection, Kind::telemetry, [&](std::string& out) { mqtt::encode_puback(out, publish.packet_id); });
+          answer(connection, *connection.device, Kind::telemetry,
+                 [&](std::string& out) { mqtt::encode_puback(out, publish.packet_id); });
         }
         return true;
       case TopicKind::method_response:
@@ -465,7 +470,7 @@ class Worker {
       }
       add_one(counts_.twin_patches);
       const auto version = change(device, desired_of(request.body));
-      answer(connection, Kind::desired,
+      answer(connection, device, Kind::desired,
              [&](std::string& out) { append_twin(out, version, device.reported.load(std::memory_order_relaxed)); });
     } else if (request.path == "/devices" && request.method == "POST") {
       append_http(connection.out, 200, R"({"isSuccessful":true,"errors":[],"warnings":[]})");
@@ -543,7 +548,7 @@ class Worker {
 
   /// Now, or when the script wants it.
   template <class Write>
-  void answer(Connection& connection, Kind kind, const Write& write) {
+  void answer(Connection& connection, const Device& device, Kind kind, const Write& write) {
     if (!scripted_ && !shared_.config.log) {
       write(connection.out);
       return;
@@ -552,7 +557,8 @@ class Worker {
     if (n == 0) shared_.first.store(stamp(received_));
     const MonoTime first{Nanos{shared_.first.load()}};
     const auto due = answer_due(shared_.config.delay, shared_.config.stall, first, received_, n);
-    Waiting waiting{due, connection.serial, {}, {kind, n, stamp(received_), stamp(due), 0}};
+    Waiting waiting{due, connection.serial, {}, {kind, n, stamp(received_), stamp(due), 0, {}}};
+    if (shared_.config.log) waiting.record.device = device.id;
     write(waiting.bytes);
     waiting_.push(std::move(waiting));
   }

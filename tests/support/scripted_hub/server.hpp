@@ -33,6 +33,7 @@ struct Record {
   int64_t received = 0;  ///< read from the socket
   int64_t due = 0;       ///< when the script wants the answer to leave
   int64_t sent = 0;      ///< just before it was written
+  std::string device{};  ///< whose twin or message
 };
 
 class Worker;
