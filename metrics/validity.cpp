@@ -166,6 +166,22 @@ InvariantResult check_versions_monotonic(const Totals& totals, std::vector<std::
   return result;
 }
 
+InvariantResult check_no_duplicates(const Totals& totals, std::vector<std::string> examples) {
+  InvariantResult result{std::string(kNoDuplicates), InvariantStatus::held, {}, std::move(examples)};
+  const auto c = all_convergence(totals);
+  if (c.duplicate != 0) {
+    result.status = InvariantStatus::violated;
+    result.detail =
+        fmt::format("{} notifications carried a version the device had been told already", format_count(c.duplicate));
+  } else if (c.started == 0) {
+    result.status = InvariantStatus::undecided;
+    result.detail = "no update was started, so none could come twice";
+  } else {
+    result.detail = fmt::format("no notification came twice in {} updates", format_count(c.started));
+  }
+  return result;
+}
+
 InvariantResult check_final_state(uint64_t checked, uint64_t differing, std::vector<std::string> examples) {
   InvariantResult result{std::string(kFinalStateMatches), InvariantStatus::held, {}, std::move(examples)};
   if (checked == 0) {

@@ -74,12 +74,13 @@ std::optional<InvariantStatus> parse_invariant_status(std::string_view text);
 inline constexpr std::string_view kNoLostUpdates = "noLostUpdates";
 inline constexpr std::string_view kVersionsMonotonic = "versionsMonotonic";
 inline constexpr std::string_view kFinalStateMatches = "finalStateMatches";
+inline constexpr std::string_view kNoDuplicates = "noDuplicates";
 
 struct InvariantResult {
   std::string name;
   InvariantStatus status = InvariantStatus::not_checked;
   std::string detail;                 ///< one sentence with the numbers
-  std::vector<std::string> examples;  ///< at most a few, e.g. `therm-00042: desired version 7, device holds 6`
+  std::vector<std::string> examples;  ///< at most a few, each with device, version and UTC time (docs/measuring.md)
   friend bool operator==(const InvariantResult&, const InvariantResult&) = default;
 };
 
@@ -88,6 +89,8 @@ struct InvariantResult {
 InvariantResult check_no_lost_updates(const Totals& totals, std::vector<std::string> examples = {});
 /// No device saw a version below one it had. Undecided if no update was started.
 InvariantResult check_versions_monotonic(const Totals& totals, std::vector<std::string> examples = {});
+/// No notification of a version came twice. Undecided if no update was started.
+InvariantResult check_no_duplicates(const Totals& totals, std::vector<std::string> examples = {});
 /// `differing` of `checked` devices end with a reported state that isn't their desired state.
 InvariantResult check_final_state(uint64_t checked, uint64_t differing, std::vector<std::string> examples = {});
 

@@ -255,6 +255,12 @@ int run_cli(Environment& environment) {
   hub_app->add_option("--valid", hub.token_valid, "How long it is valid")->capture_default_str()->needs(issue);
   hub_app->add_option("--metrics-listen", hub.metrics_listen, "Serve Prometheus metrics at ADDR:PORT")
       ->envname("TWINSTORM_METRICS_LISTEN");
+  hub_app
+      ->add_option("--plant", hub.plant,
+                   "Spoil every n-th operation, to check a tool that claims to notice: dropNotification, "
+                   "swapNotifications, duplicateNotification, loseReported, forgetDesired, each with :n, by commas; "
+                   "GET /twinstorm/planted tells what was spoiled")
+      ->type_name("FAULT:N,...");
   hub_app->add_option("--import", hub.import_file, "Load twins, modules and deviceJobs from a JSON file")
       ->envname("TWINSTORM_IMPORT");
   hub_app

@@ -129,6 +129,7 @@ Result<void> Hub::Impl::prepare() {
   shared.clock = config.clock != nullptr ? config.clock.get() : &machine_clock;
   shared.token_key = generate_key();
   if (config.tier) shared.policy = std::make_unique<TierPolicy>(*config.tier, config.units);
+  if (!config.faults.none()) shared.faults = std::make_unique<PlantedFaults>(config.faults);
   for (unsigned i = 0; i < config.threads; ++i) {
     shared.shards.push_back(std::make_unique<Shard>(static_cast<ShardId>(i), shared));
     if (!config.query_staleness.is_zero()) {

@@ -21,6 +21,7 @@
 #include "sim/base/distribution.hpp"
 #include "sim/base/result.hpp"
 #include "sim/base/time.hpp"
+#include "sim/hub/policy/planted_faults.hpp"
 #include "sim/hub/policy/tiers.hpp"
 
 namespace twinstorm::hub {
@@ -80,6 +81,7 @@ struct HubConfig {
   Nanos connect_timeout = std::chrono::seconds{30};  ///< from accepted socket to MQTT CONNECT or complete HTTP request
   Nanos http_idle_timeout = std::chrono::minutes{5};
   Nanos token_grace = std::chrono::seconds{5};  ///< how long an MQTT connection outlives the token it came with
+  FaultPlan faults;                             ///< planted on purpose; never in a hub that people rely on
   std::shared_ptr<const Clock> clock;           ///< empty = the machine's clocks
 };
 

@@ -22,6 +22,7 @@
 #include "sim/hub/live_counts.hpp"
 #include "sim/hub/messaging/messaging.hpp"
 #include "sim/hub/policy/access_control.hpp"
+#include "sim/hub/policy/planted_faults.hpp"
 #include "sim/hub/policy/tier_policy.hpp"
 #include "sim/hub/slice_queue.hpp"
 #include "sim/hub/store/device_store.hpp"
@@ -39,6 +40,7 @@ struct HubShared {
   const AccessControl* access = nullptr;
   const Clock* clock = nullptr;
   std::unique_ptr<TierPolicy> policy;  ///< of the hub's tier; nullptr without one
+  std::unique_ptr<PlantedFaults> faults;  ///< nullptr when nothing is planted
   std::optional<net::TlsContext> tls;  ///< of the TLS ports; nothing when there are none
   /// False while the hub cannot serve devices: CONNECT is answered 3, which clients retry (device.md 3.2).
   std::atomic<bool> serving{true};

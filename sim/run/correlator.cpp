@@ -14,7 +14,9 @@ Nanos micros(uint32_t us) { return std::chrono::microseconds{us}; }
 }  // namespace
 
 Correlator::Correlator(uint32_t devices, uint32_t slots, metrics::ShardRecorder& recorder)
-    : devices_(devices), slots_(slots), unclaimed_(std::min<uint32_t>(slots, 4096) + 16), recorder_{recorder} {}
+    : devices_(devices), slots_(slots), unclaimed_(std::min<uint32_t>(slots, 4096) + 16), recorder_{recorder} {
+  losses_.reserve(kLossesMax);
+}
 
 uint32_t Correlator::offset(const Slot& slot, MonoTime at) {
   const auto us = std::chrono::duration_cast<std::chrono::microseconds>(at - slot.due).count();
@@ -138,6 +140,11 @@ void Correlator::apply_failed(uint32_t device, int64_t version64, bool synced) {
 
 void Correlator::expire(SlotId id, bool device_online) {
   const auto& slot = slots_[id];
+  if (slot.version != 0 && losses_.size() < kLossesMax) {
+    const auto& told = slot.device_side.delivered;
+    losses_.push_back({slot.device, slot.version, slot.due + micros(slot.accepted),
+                       told == kNever ? MonoTime{} : slot.due + micros(told)});
+  }
   if (slot.version == 0) {
     finish(id, ConvergenceOutcome::failed);
   } else if (slot.device_side.delivered == kNever && device_online) {

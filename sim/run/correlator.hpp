@@ -62,6 +62,17 @@ class Correlator {
 
   /// The slot's deadline passed. `device_online` tells a lost notification (online) from one that could not arrive.
   void expire(SlotId slot, bool device_online);
+  /// An accepted patch that never got through.
+  struct Loss {
+    uint32_t device = 0;
+    uint32_t version = 0;
+    MonoTime accepted{};
+    MonoTime delivered{};  ///< MonoTime{}: no notification came
+  };
+  static constexpr size_t kLossesMax = 5;
+  /// The first few of them, as `expire` met them.
+  const std::vector<Loss>& losses() const { return losses_; }
+
   /// Ends whatever is still open (end of the run) as `expire` does, by each device's `online(device)`.
   template <class Online>
   void expire_all(Online&& online) {
@@ -124,6 +135,7 @@ class Correlator {
   Slab<Unclaimed> unclaimed_;
   metrics::ShardRecorder& recorder_;
   uint32_t phase_ = 0;
+  std::vector<Loss> losses_;
   void (*end_callback_)(void*, SlotId) = nullptr;
   void* end_context_ = nullptr;
 };

@@ -35,7 +35,7 @@ class HubProcess {
     std::string folder;                 ///< existing folder for the ready file and the log
     unsigned threads = 1;               ///< hub shards
     bool mqtts = false, https = false;  ///< also listens with TLS, with certificates made for this process
-    scenario::Target::Hub behavior;     ///< tier, units, queries; its `threads` are not used
+    scenario::Target::Hub behavior;     ///< tier, units, queries, faults; its `threads` are not used
     std::string device_authority_pem;   ///< CA whose signature lets X.509 devices in; empty: none
     Nanos ready_timeout = std::chrono::seconds{30};
   };

@@ -78,9 +78,10 @@ bool Oracle::seed(uint32_t device, std::string_view text) {
   return true;
 }
 
-void Oracle::desired_accepted(uint32_t device, int64_t version, std::string_view desired, bool replaced) {
+void Oracle::desired_accepted(uint32_t device, int64_t version, std::string_view desired, bool replaced, WallTime at) {
   auto value = twin::parse_value(desired);
   auto& state = devices_[device];
+  if (version >= state.desired_last.version) state.desired_last = {version, at};
   if (!value) {
     state.unchecked = true;
     return;
@@ -111,7 +112,8 @@ void Oracle::desired_unknown(uint32_t device, std::string_view desired) {
   keep_unknown(devices_[device], devices_[device].desired_unknown, desired);
 }
 
-void Oracle::reported_accepted(uint32_t device, std::string_view patch) {
+void Oracle::reported_accepted(uint32_t device, std::string_view patch, int64_t version, WallTime at) {
+  if (version >= devices_[device].reported_last.version) devices_[device].reported_last = {version, at};
   if (const auto value = twin::parse_value(patch)) {
     twin::merge_patch(devices_[device].reported, *value);
   } else {
@@ -138,15 +140,21 @@ Oracle::Comparison Oracle::compare(uint32_t device, std::string_view text) {
   merge_pending(state, true);
   const auto actual = twin::parse_value(text);
   if (!actual) return {Verdict::differs, "the hub's answer is not JSON"};
-  const auto section = [&](const char* path, const Value& expected, const std::vector<Value>& unknown) {
+  const auto section = [&](const char* path, const Value& expected, const std::vector<Value>& unknown,
+                           const Acknowledged& last) {
     std::vector<const Value*> candidates;
     for (const auto& value : unknown) candidates.push_back(&value);
-    const Value held = properties_of(actual->find_path(path));
-    return difference(path, &expected, &held, candidates);
+    const Value* const twin_section = actual->find_path(path);
+    const Value held = properties_of(twin_section);
+    auto found = difference(path, &expected, &held, candidates);
+    if (found.empty() || last.version == 0) return found;
+    const Value* const version = twin_section != nullptr ? twin_section->find("$version") : nullptr;
+    return found + "; the last change was acknowledged as version " + std::to_string(last.version) + " at " +
+           format_iso8601(last.at) + ", the hub holds version " + shown(version);
   };
-  auto text_of_difference = section("properties.desired", state.desired, state.desired_unknown);
+  auto text_of_difference = section("properties.desired", state.desired, state.desired_unknown, state.desired_last);
   if (text_of_difference.empty()) {
-    text_of_difference = section("properties.reported", state.reported, state.reported_unknown);
+    text_of_difference = section("properties.reported", state.reported, state.reported_unknown, state.reported_last);
   }
   if (text_of_difference.empty()) return {};
   return {Verdict::differs, std::move(text_of_difference)};

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "sim/base/time.hpp"
 #include "sim/twin/value.hpp"
 
 namespace twinstorm::run {
@@ -24,15 +25,19 @@ class Oracle {
 
   /// The state before the run, for devices that existed already. `twin` is the service's JSON. False if unreadable.
   bool seed(uint32_t device, std::string_view twin);
-  void desired_accepted(uint32_t device, int64_t version, std::string_view desired, bool replaced);
+  /// `at` is when the answer came.
+  void desired_accepted(uint32_t device, int64_t version, std::string_view desired, bool replaced, WallTime at = {});
   void desired_unknown(uint32_t device, std::string_view desired);
-  void reported_accepted(uint32_t device, std::string_view patch);
+  /// `version` is what the acknowledgement said; 0: nothing.
+  void reported_accepted(uint32_t device, std::string_view patch, int64_t version = 0, WallTime at = {});
   void reported_unknown(uint32_t device, std::string_view patch);
 
   enum class Verdict : uint8_t { matches, differs, unchecked };
   struct Comparison {
     Verdict verdict = Verdict::matches;
-    std::string difference;  ///< `properties.desired.climate.minTemperature is 61, expected 64`
+    /// `properties.desired.climate.minTemperature is 61, expected 64; the last change was acknowledged as version 7 at
+    /// 2026-01-02T03:04:05.678Z, the hub holds version 6`
+    std::string difference;
   };
   /// `twin` is the service's JSON of the device.
   Comparison compare(uint32_t device, std::string_view twin);
@@ -43,10 +48,15 @@ class Oracle {
     bool replaced = false;
     twin::Value value;
   };
+  struct Acknowledged {
+    int64_t version = 0;
+    WallTime at{};
+  };
   struct Device {
     twin::Value desired = twin::Value::object();
     twin::Value reported = twin::Value::object();
-    int64_t version = 1;           // desired is the state at this version
+    int64_t version = 1;  // desired is the state at this version
+    Acknowledged desired_last, reported_last;
     std::vector<Pending> pending;  // accepted beyond a gap: an answer overtook another
     std::vector<twin::Value> desired_unknown, reported_unknown;
     bool unchecked = false;

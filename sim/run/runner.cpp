@@ -486,13 +486,16 @@ class Run {
     for (const auto invariant : scenario().invariants) {
       switch (invariant) {
         case scenario::Invariant::no_lost_updates:
-          invariants_.push_back(metrics::check_no_lost_updates(*totals_));
+          invariants_.push_back(metrics::check_no_lost_updates(*totals_, examples(&Shard::Findings::lost)));
           break;
         case scenario::Invariant::versions_monotonic:
           invariants_.push_back(check_versions());
           break;
         case scenario::Invariant::final_state_matches:
           invariants_.push_back(check_final_state(hub_alive));
+          break;
+        case scenario::Invariant::no_duplicates:
+          invariants_.push_back(metrics::check_no_duplicates(*totals_, examples(&Shard::Findings::duplicates)));
           break;
       }
     }
@@ -592,16 +595,21 @@ class Run {
     }
   }
 
-  metrics::InvariantResult check_versions() {
-    std::vector<std::string> examples;
-    uint64_t went_back = 0;
+  /// The first few that the shards kept.
+  std::vector<std::string> examples(std::vector<std::string> Shard::Findings::*kind) const {
+    std::vector<std::string> all;
     for (const auto& shard : shards_) {
-      went_back += shard->findings().versions_went_back;
-      for (const auto& example : shard->findings().examples) {
-        if (examples.size() < kExamples) examples.push_back(example);
+      for (const auto& example : shard->findings().*kind) {
+        if (all.size() < kExamples) all.push_back(example);
       }
     }
-    auto result = metrics::check_versions_monotonic(*totals_, examples);
+    return all;
+  }
+
+  metrics::InvariantResult check_versions() {
+    uint64_t went_back = 0;
+    for (const auto& shard : shards_) went_back += shard->findings().versions_went_back;
+    auto result = metrics::check_versions_monotonic(*totals_, examples(&Shard::Findings::went_back));
     if (went_back > 0) {
       result.status = metrics::InvariantStatus::violated;
       result.detail =

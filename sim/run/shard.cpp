@@ -4,6 +4,7 @@
 #include <ctime>
 
 #include <boost/asio/post.hpp>
+#include <fmt/format.h>
 
 #include "sim/base/assert.hpp"
 #include "sim/run/hub_link.hpp"
@@ -230,6 +231,7 @@ void Shard::stop() {
     backends_.close();
     findings_.requests = backends_.books();
     correlator_.expire_all([this](uint32_t device) { return devices_.online(device); });
+    tell_losses();
     devices_.disconnect_all();
     stopping_ = true;
   });
@@ -373,18 +375,40 @@ void Shard::on_slot_timer(SlotId slot) {
   correlator_.expire(slot, devices_.online(correlator_.device_of(slot)));
 }
 
+// --- Evidence
+// ------------------------------------------------------------------------------------------------------------
+
+std::string Shard::device_id(uint32_t device) const {
+  std::string id;
+  devices_.append_device_id(device, id);
+  return id;
+}
+
+/// By the wall clock of now: a step of it during the run is a finding of its own.
+std::string Shard::utc(MonoTime at) const { return format_iso8601(clock_.wall() - (clock_.mono() - at)); }
+
+void Shard::tell_losses() {
+  for (const auto& loss : correlator_.losses()) {
+    findings_.lost.push_back(fmt::format(
+        "{}: desired version {}, accepted at {}, {}", device_id(loss.device), loss.version, utc(loss.accepted),
+        loss.delivered == MonoTime{}
+            ? std::string{"was never notified"}
+            : fmt::format("was notified at {} and never acknowledged as applied", utc(loss.delivered))));
+  }
+}
+
 // --- What devices and back ends tell
 // ---------------------------------------------------------------------------------------
 
 void Shard::on_notified(transport::LocalDevice device, int64_t version, MonoTime at) {
   ++findings_.notifications;
   const auto what = correlator_.notified(device, version, at);
-  if (what != Notification::fresh && findings_.examples.size() < kExamples) {
-    std::string id;
-    devices_.append_device_id(device, id);
-    findings_.examples.push_back(id + ": notification of version " + std::to_string(version) +
-                                 (what == Notification::duplicate ? " came twice" : " came after a newer one"));
-  }
+  if (what == Notification::fresh) return;
+  const bool twice = what == Notification::duplicate;
+  auto& examples = twice ? findings_.duplicates : findings_.went_back;
+  if (examples.size() >= kExamples) return;
+  examples.push_back(fmt::format("{}: the notification of desired version {} came {} at {}", device_id(device), version,
+                                 twice ? "once more" : "behind that of a newer one", utc(at)));
 }
 
 void Shard::on_report_sent(transport::LocalDevice device, int64_t version, MonoTime at) {
@@ -400,22 +424,19 @@ void Shard::on_apply_failed(transport::LocalDevice device, int64_t version, bool
 }
 
 void Shard::on_fetched(transport::LocalDevice device, int64_t version, bool went_back) {
-  if (went_back) {
-    ++findings_.versions_went_back;
-    if (findings_.examples.size() < kExamples) {
-      std::string id;
-      devices_.append_device_id(device, id);
-      findings_.examples.push_back(id + ": fetched desired version " + std::to_string(version) + " after a newer one");
-    }
-  }
+  if (!went_back) return;
+  ++findings_.versions_went_back;
+  if (findings_.went_back.size() >= kExamples) return;
+  findings_.went_back.push_back(fmt::format("{}: desired version {} was fetched after a newer one was known, at {}",
+                                            device_id(device), version, utc(clock_.mono())));
 }
 
 void Shard::on_synced(transport::LocalDevice device, int64_t version, MonoTime at) {
   correlator_.synced(device, version, at);
 }
 
-void Shard::on_reported(transport::LocalDevice device, std::string_view patch, int64_t) {
-  if (config_.keep_model) oracle_.reported_accepted(device, patch);
+void Shard::on_reported(transport::LocalDevice device, std::string_view patch, int64_t version) {
+  if (config_.keep_model) oracle_.reported_accepted(device, patch, version, clock_.wall());
 }
 
 void Shard::on_report_unknown(transport::LocalDevice device, std::string_view patch) {
@@ -428,7 +449,7 @@ void Shard::on_patch_sent(backend::FollowId follow, MonoTime at) {
 
 void Shard::on_patch_accepted(backend::FollowId follow, uint32_t device, int64_t version, std::string_view desired,
                               bool replaced, MonoTime at) {
-  if (config_.keep_model) oracle_.desired_accepted(device, version, desired, replaced);
+  if (config_.keep_model) oracle_.desired_accepted(device, version, desired, replaced, clock_.wall());
   if (follow != backend::kNotFollowed) correlator_.patch_accepted(follow, version, at);
 }
 

@@ -61,7 +61,8 @@ class Shard final : private device::FleetObserver, private backend::BackendObser
         0;  ///< operations counted as sent that nobody had ended: what the ledger must call in flight
     backend::RequestBooks requests;   ///< of back ends, for the comparison with the hub's counts
     uint64_t versions_went_back = 0;  ///< fetched twins older than what the device had seen
-    std::vector<std::string> examples;
+    /// A few of each, with device, version and UTC time.
+    std::vector<std::string> lost, went_back, duplicates;
   };
   const Findings& findings() const { return findings_; }
   /// What a back end created and nobody deleted; null when it creates no devices.
@@ -106,6 +107,9 @@ class Shard final : private device::FleetObserver, private backend::BackendObser
   void on_slot_timer(SlotId slot);
   void account(MonoTime now);
   void wait_for_events(MonoTime until);
+  std::string device_id(uint32_t device) const;
+  std::string utc(MonoTime at) const;
+  void tell_losses();
   bool works_on_devices(uint32_t stream) const;
   bool mine(DeviceIndex device) const { return device % config_.shards == config_.id; }
   uint32_t local(DeviceIndex device) const { return device / config_.shards; }

@@ -207,6 +207,14 @@ class Loader {
         hub.query_page_max = static_cast<uint32_t>(*most_rows);
       }
     }
+    if (const auto* plant = section.find("plant")) {
+      const Section p{complaints_, *plant, "hub.plant", "hub.plant"};
+      for (const char* fault : {"dropNotification", "swapNotifications", "duplicateNotification", "loseReported",
+                                "forgetDesired"}) {
+        const auto every = p.integer(fault, 1, 1'000'000'000);
+        if (every) hub.plant += fmt::format("{}{}:{}", hub.plant.empty() ? "" : ",", fault, *every);
+      }
+    }
   }
 
   void read_limits(const Section& top) {
@@ -985,7 +993,8 @@ class Loader {
   void read_invariants(const Section& top) {
     const auto* list = top.find("invariants");
     if (list == nullptr) return;
-    static const std::vector<std::string> kNames{"noLostUpdates", "versionsMonotonic", "finalStateMatches"};
+    static const std::vector<std::string> kNames{"noLostUpdates", "versionsMonotonic", "finalStateMatches",
+                                                 "noDuplicates"};
     if (!list->is_sequence()) {
       top.complain("invariants", fmt::format("{} is not a list", describe(*list)),
                    "try [" + detail::join(kNames) + "]");

@@ -317,6 +317,7 @@ std::string embedded_text(const Target::Hub& hub) {
   if (!hub.tier.empty())
     text += fmt::format(", tier {} with {} unit{}", hub.tier, hub.units, hub.units == 1 ? "" : "s");
   if (!hub.query_staleness.is_zero()) text += fmt::format(", queries lag by {}", hub.query_staleness.to_yaml());
+  if (!hub.plant.empty()) text += fmt::format(", faults planted on purpose ({})", hub.plant);
   return text;
 }
 
@@ -423,6 +424,11 @@ void append_hub(std::string& out, const Target::Hub& hub) {
   if (!hub.tier.empty()) out += fmt::format("  tier: {}\n  units: {}\n", hub.tier, hub.units);
   out += fmt::format("  query: {{staleness: {}", hub.query_staleness.to_yaml());
   if (hub.query_page_max > 0) out += fmt::format(", pageMax: {}", hub.query_page_max);
+  out += "}\n";
+  if (hub.plant.empty()) return;
+  out += "  plant: {";
+  for (const char letter : hub.plant)
+    out += letter == ':' || letter == ',' ? std::string{letter, ' '} : std::string{letter};
   out += "}\n";
 }
 

@@ -59,6 +59,8 @@ const char* to_string(Invariant invariant) {
       return "versionsMonotonic";
     case Invariant::final_state_matches:
       return "finalStateMatches";
+    case Invariant::no_duplicates:
+      return "noDuplicates";
   }
   return "noLostUpdates";
 }

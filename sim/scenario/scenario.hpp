@@ -51,6 +51,7 @@ struct Target {
     uint32_t units = 1;            ///< with a tier
     Distribution query_staleness;  ///< how long a write stays out of queries
     uint32_t query_page_max = 0;   ///< larger page sizes are cut to this; 0: as the hub does by default
+    std::string plant;             ///< faults on purpose, `dropNotification:1000,...` as of `hub --plant`; empty: none
     friend bool operator==(const Hub&, const Hub&) = default;
   } hub;
   friend bool operator==(const Target&, const Target&) = default;
@@ -306,7 +307,7 @@ struct Limits {
   friend bool operator==(const Limits&, const Limits&) = default;
 };
 
-enum class Invariant : uint8_t { no_lost_updates, versions_monotonic, final_state_matches };
+enum class Invariant : uint8_t { no_lost_updates, versions_monotonic, final_state_matches, no_duplicates };
 /// `noLostUpdates`, `versionsMonotonic`, `finalStateMatches`.
 const char* to_string(Invariant invariant);
 

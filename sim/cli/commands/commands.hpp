@@ -58,6 +58,7 @@ struct HubCommand {
   uint32_t query_page_default = 0;  ///< 0 = 1,000, or the maximum where that is less
   uint32_t query_page_max = 10'000;
   std::string query_staleness = "0s";
+  std::string plant;  ///< faults on purpose: `dropNotification:1000,...`; empty = none
   unsigned threads = 0;
   bool quiet = false;
 };

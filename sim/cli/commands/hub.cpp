@@ -137,6 +137,11 @@ int hub_command(const HubCommand& command, Environment& environment) {
   const auto staleness = Distribution::parse(command.query_staleness);
   if (!staleness) return fail(environment, exit_code::kUsage, "--query-staleness: " + staleness.error().message);
   config.query_staleness = *staleness;
+  if (!command.plant.empty()) {
+    const auto faults = hub::parse_fault_plan(command.plant);
+    if (!faults) return fail(environment, exit_code::kUsage, "--plant: " + faults.error().message);
+    config.faults = *faults;
+  }
   config.query_page_max = command.query_page_max;
   config.query_page_default = command.query_page_default != 0
                                   ? command.query_page_default

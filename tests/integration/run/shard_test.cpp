@@ -253,7 +253,9 @@ TEST_F(ShardTest, EverythingConvergesAndBothSidesCountTheSame) {
     notifications += shard->findings().notifications;
     pages += shard->findings().requests.of(backend::HubCount::queries).answered;
     EXPECT_EQ(shard->findings().versions_went_back, 0u);
-    EXPECT_TRUE(shard->findings().examples.empty());
+    EXPECT_TRUE(shard->findings().lost.empty());
+    EXPECT_TRUE(shard->findings().went_back.empty());
+    EXPECT_TRUE(shard->findings().duplicates.empty());
   }
   EXPECT_EQ(notifications, patches.acknowledged);
   EXPECT_EQ(after.desired_notifications_sent - before.desired_notifications_sent, notifications);

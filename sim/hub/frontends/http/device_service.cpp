@@ -103,12 +103,31 @@ ServiceResult<void> check_if_match(const ServiceCall& call, const DeviceRecord& 
   return twin::etag_mismatch(record.twin.device_id);
 }
 
+/// A planted fault: answers as if the patch had been stored.
+ServiceResult<ServiceAnswer> forget_patch(PlantedFaults& faults, const DeviceRecord& record, const twin::Value& body,
+                                          Shard& shard) {
+  twin::TwinDocument forgotten = record.twin;
+  const WallTime now = shard.wall_now();
+  const auto change = twin::apply_service_patch(forgotten, body, now);
+  if (!change) return change.error();
+  faults.record(Fault::forget_desired, record.key(), forgotten.desired.version, now);
+  shard.counts().add(&HubCounts::desired_patches);
+  ServiceAnswer answer;
+  twin::write_service_twin(forgotten, answer.body);
+  return answer;
+}
+
 ServiceResult<ServiceAnswer> patch_twin_call(const ServiceCall& call, Shard& shard) {
   const auto record = find_twin(call, shard);
   if (!record) return record.error();
   if (auto match = check_if_match(call, **record); !match) return match.error();
   const auto body = twin::parse_body(call.body);
   if (!body) return body.error();
+  if (PlantedFaults* faults = shard.shared().faults.get(); faults != nullptr) [[unlikely]] {
+    if (body->find_path("properties.desired") != nullptr && faults->strikes(Fault::forget_desired)) {
+      return forget_patch(*faults, **record, *body, shard);
+    }
+  }
   const auto with_desired = patch_twin(**record, *body, shard.wall_now());
   if (!with_desired) return with_desired.error();
   shard.counts().add(*with_desired ? &HubCounts::desired_patches : &HubCounts::tags_patches);

@@ -165,7 +165,8 @@ MonoTime HttpConnection::on_deadline(MonoTime now) {
 std::optional<ServiceAnswer> HttpConnection::own_resource() {
   const std::string_view path = path_of(parser_.target());
   if (!path.starts_with("/twinstorm/")) return std::nullopt;
-  if (path != "/twinstorm/counts" && path != "/twinstorm/throttle" && path != "/twinstorm/health") {
+  if (path != "/twinstorm/counts" && path != "/twinstorm/throttle" && path != "/twinstorm/planted" &&
+      path != "/twinstorm/health") {
     return error_answer(path_not_found(path), shard());
   }
   if (parser_.method() != "GET") return error_answer(method_not_allowed(parser_.method(), path), shard());
@@ -182,6 +183,9 @@ std::optional<ServiceAnswer> HttpConnection::own_resource() {
   }
   if (path == "/twinstorm/counts") {
     answer.body = to_json(shard().shared().counts());
+  } else if (path == "/twinstorm/planted") {
+    const PlantedFaults* faults = shard().shared().faults.get();
+    answer.body = faults != nullptr ? faults->to_json() : R"({"planted":[],"forgotten":0})";
   } else if (const TierPolicy* policy = shard().shared().policy.get(); policy != nullptr) {
     const TierFigures figures = policy->figures(shard().wall_now());
     answer.body = to_json(&figures);

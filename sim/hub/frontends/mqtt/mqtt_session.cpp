@@ -246,6 +246,7 @@ void MqttSession::close(CloseReason reason) {
   }
   DeviceRecord& record = *std::exchange(record_, nullptr);
   record.link = nullptr;
+  if (PlantedFaults* faults = shard_.shared().faults.get(); faults != nullptr) faults->drop_held(record.key());
   if (clean_session_) record.subscriptions = 0;
   if (record.messages != nullptr) record.messages->connection_lost(!clean_session_);
   record.twin.connection_state = twin::ConnectionState::disconnected;
@@ -496,6 +497,14 @@ void MqttSession::on_reported_patch(const protocol::DeviceTopic& topic, std::str
       return twin::argument_invalid(
           fmt::format("arrays are not supported before api-version {}", kFirstVersionWithArrays));
     }
+    if (PlantedFaults* faults = shard_.shared().faults.get(); faults != nullptr) [[unlikely]] {
+      if (faults->strikes(Fault::lose_reported)) {
+        twin::TwinDocument forgotten = record_->twin;
+        const auto version = twin::apply_reported_patch(forgotten, *patch, now);
+        if (version) faults->record(Fault::lose_reported, record_->key(), *version, now);
+        return version;
+      }
+    }
     return twin::apply_reported_patch(record_->twin, *patch, now);
   };
   const auto version = apply();
@@ -587,6 +596,31 @@ bool MqttSession::invoke_method(std::string_view name, std::string_view rid, std
 
 void MqttSession::notify_desired(int64_t version, std::string_view body) {
   if (ended() || (record_->subscriptions & kDesired) == 0) return;
+  if (shard_.shared().faults != nullptr) [[unlikely]] {
+    return notify_with_faults(*shard_.shared().faults, version, body);
+  }
+  send_notification(version, body);
+}
+
+void MqttSession::notify_with_faults(PlantedFaults& faults, int64_t version, std::string_view body) {
+  const std::string key = record_->key();
+  if (faults.strikes(Fault::drop_notification)) {
+    faults.record(Fault::drop_notification, key, version, shard_.wall_now());
+    return;
+  }
+  if (faults.strikes(Fault::swap_notifications) && faults.hold(key, version, body)) return;
+  send_notification(version, body);
+  if (faults.strikes(Fault::duplicate_notification)) {
+    faults.record(Fault::duplicate_notification, key, version, shard_.wall_now());
+    send_notification(version, body);
+  }
+  if (const auto held = faults.take_held(key)) {
+    faults.record(Fault::swap_notifications, key, held->version, shard_.wall_now());
+    send_notification(held->version, held->body);
+  }
+}
+
+void MqttSession::send_notification(int64_t version, std::string_view body) {
   char buffer[128];
   protocol::ByteWriter topic{buffer};
   protocol::append_desired_notification(topic, version);

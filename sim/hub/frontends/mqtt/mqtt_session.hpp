@@ -110,6 +110,8 @@ class MqttSession final : public DeviceLink {
   std::optional<CloseReason> on_puback(std::string_view body, WallTime now, std::string& out);
   /// False for what ends the connection: someone else's topic, a malformed bag, too large.
   bool on_telemetry(const protocol::DeviceTopic& topic, const mqtt::Publish& publish);
+  void notify_with_faults(PlantedFaults& faults, int64_t version, std::string_view body);
+  void send_notification(int64_t version, std::string_view body);
   void publish_will();
   /// Appends the messages that may go out now; with QoS 1 at most one is unacknowledged, with QoS 0 they are at most
   /// about half of what may wait unsent.
