@@ -20,7 +20,7 @@ std::string scenario(const std::string& hub) {
 fleets: [{name: a, count: 20, onDesired: {report: echo}}]
 backends: [{name: rollout, do: patchDesired, select: a, patch: {x: {uniform: [1, 1000000000]}}}]
 phases:
-  - {name: connect, connect: 100/s, until: {connected: 100%}}
+  - {name: connect, connect: 100/s}
   - {name: steady, duration: 2s, load: {rollout: 30/s}}
   - {name: settle, until: {converged: 100%}, timeout: 3s}
 limits: {convergenceTimeout: 2s}
