@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "metrics/capacity.hpp"
 #include "metrics/run_record.hpp"
 
 namespace twinstorm::metrics {
@@ -862,6 +863,43 @@ Result<RunEvent> event_from_json(const Json& json) {
   return read_document<RunEvent>(json, [](const Node& n) {
     return RunEvent{n.at("t").number(), n.at("kind").text(), n.at("text").text()};
   });
+}
+
+Json to_json(const CapacityRecord& record) {
+  Json json;
+  json["schema"] = kCapacitySchema;
+  json["limit"] = record.limit;
+  json["interrupted"] = record.interrupted;
+  json["lower"] = {{"perSecond", or_null(record.lower_per_second)}, {"factor", or_null(record.lower_factor)},
+                   {"held", record.held},                        {"runs", record.runs}};
+  json["upper"] = {{"perSecond", or_null(record.upper_per_second)}, {"factor", or_null(record.upper_factor)}};
+  json["precision"] = record.precision;
+  json["run"] = {{"id", record.run.id},
+                 {"scenario", record.run.scenario},
+                 {"description", record.run.description},
+                 {"seed", record.run.seed},
+                 {"startedAt", record.run.started_at},
+                 {"durationSeconds", record.run.duration_seconds},
+                 {"version", record.run.version},
+                 {"command", record.run.command}};
+  json["slos"] = Json::array();
+  for (const auto& slo : record.slos) json["slos"].push_back(write(slo));
+  json["probes"] = Json::array();
+  for (const auto& probe : record.probes) {
+    Json row;
+    row["run"] = probe.run;
+    row["factor"] = probe.factor;
+    row["askedPerSecond"] = probe.asked_per_second;
+    row["deliveredPerSecond"] = probe.delivered_per_second;
+    row["verdict"] = to_string(probe.verdict);
+    row["reasons"] = probe.reasons;
+    row["latencies"] = Json::object();
+    for (const auto& [name, latency] : probe.latencies) row["latencies"][name] = write(latency);
+    row["busyShare"] = or_null(probe.busy_share);
+    row["scheduleLagP99"] = or_null(probe.schedule_lag);
+    json["probes"].push_back(std::move(row));
+  }
+  return json;
 }
 
 }  // namespace twinstorm::metrics

@@ -10,6 +10,7 @@
 
 namespace twinstorm::metrics {
 struct LoadedRun;
+struct CapacityRecord;
 }
 
 namespace twinstorm::report {
@@ -18,6 +19,13 @@ namespace twinstorm::report {
 /// `kMaxSeriesPoints` are thinned: rates become means, latencies, lag and backlog the worst second, connected devices
 /// the lowest; the page says so. Fails with `ErrorCode::internal` when the embedded template is damaged.
 Result<std::string> render_html(const metrics::LoadedRun& run);
+
+/// The page of a search for capacity: what was found, latency against load, and every run with a link to its report.
+Result<std::string> render_capacity_html(const metrics::CapacityRecord& record);
+/// Its record, `capacity.json`: schema `twinstorm/capacity/1`, indented by two, newline at the end.
+std::string render_capacity_json(const metrics::CapacityRecord& record);
+/// The same as the page for the terminal, without colours.
+std::string render_capacity_text(const metrics::CapacityRecord& record);
 
 struct TextOptions {
   bool color = false;            ///< ANSI colours; never the only carrier of a meaning

@@ -346,6 +346,47 @@ std::string reading(const RunRecord& record) {
   return text;
 }
 
+std::string capacity_reading(const metrics::CapacityRecord& record) {
+  const auto rate = [](std::optional<double> per_second) { return per_second ? format_rate(Rate{*per_second}) : "-"; };
+  const auto because = [&](metrics::ProbeVerdict verdict) -> std::string {
+    // The last run above the limit says what broke.
+    for (auto probe = record.probes.rbegin(); probe != record.probes.rend(); ++probe) {
+      if (probe->verdict == verdict && !probe->reasons.empty()) return sentence(probe->reasons.front());
+    }
+    return {};
+  };
+  std::string held;
+  if (record.lower_per_second) {
+    held = fmt::format("{} held in {} of {}", rate(record.lower_per_second), record.held,
+                       counted(static_cast<uint64_t>(record.runs), "run", "runs"));
+  }
+  if (record.interrupted) {
+    return held.empty() ? "The search was interrupted before any rate had held."
+                        : fmt::format("The search was interrupted. By then {}.", held);
+  }
+  if (record.limit == "objective") {
+    return fmt::format("{}, {} did not hold: {}", held, rate(record.upper_per_second),
+                       because(metrics::ProbeVerdict::breaks));
+  }
+  if (record.limit == "generator" && record.lower_per_second) {
+    return fmt::format(
+        "{}. The capacity is at least that: above it the generator could not produce the load, so the "
+        "limit of the hub was not reached. {}",
+        held, because(metrics::ProbeVerdict::generator));
+  }
+  if (record.limit == "generator") {
+    return fmt::format("The generator could not produce even {}: nothing can be said about the hub. {}",
+                       rate(record.upper_per_second), because(metrics::ProbeVerdict::generator));
+  }
+  if (record.limit == "range") return fmt::format("{}, the highest rate that was to be tried.", held);
+  if (record.limit == "nothing") {
+    return fmt::format("Even {} did not hold: {}", rate(record.upper_per_second),
+                       because(metrics::ProbeVerdict::breaks));
+  }
+  return fmt::format("The search ended without an answer{}. {}", held.empty() ? "" : "; so far " + held,
+                     because(metrics::ProbeVerdict::unusable));
+}
+
 bool canary_disagrees(const RunRecord& record) {
   return record.canary && record.canary->verdict == metrics::CanaryVerdict::disagree;
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "metrics/capacity.hpp"
 #include "metrics/run_record.hpp"
 
 namespace twinstorm::report {
@@ -48,6 +49,8 @@ std::string ratio_text(std::optional<double> value);
 
 /// The run in one paragraph of plain words: the verdict, what happened, whether the figures can be trusted.
 std::string reading(const metrics::RunRecord& record);
+/// What a search for capacity found, in one paragraph.
+std::string capacity_reading(const metrics::CapacityRecord& record);
 /// The independent client measured other latencies: a warning wherever figures are shown.
 bool canary_disagrees(const metrics::RunRecord& record);
 

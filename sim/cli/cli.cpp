@@ -142,6 +142,19 @@ void twin_options(CLI::App& app, TwinCommand& twin) {
   query->add_flag("--all", twin.all, "Fetch every page, not only the first");
 }
 
+constexpr const char* kCapacityExamples = R"(
+The scenario is run again and again, all rates of its open-model loads multiplied by the same factor: doubled or halved
+until the limit lies between two rates, then nearer and nearer. A rate breaks when two runs of it broke, the reported one
+has held twice. A rate that the generator cannot produce is not a limit of the hub: the answer then is "at least".
+Keep recorded phases long enough for the samples that the objectives need, and short enough for some ten runs.
+
+Examples:
+  twinstorm capacity scenarios/rollout.yaml --set phases[steady].duration=10s
+  twinstorm capacity scenarios/rollout.yaml --from 200/s --to 5000/s --precision 10
+
+Exit codes: 0 a rate was found; 11 nothing held; 13 the runs did not say; 2 usage; 3 set-up failed; 130, 143
+interrupted, with what was known by then written all the same.)";
+
 void scenario_options(CLI::App& app, ScenarioOptions& options) {
   app.add_option("SCENARIO", options.file, "Scenario file (YAML or JSON)")->required();
   app.add_option("--set", options.overrides,
@@ -199,6 +212,22 @@ int run_cli(Environment& environment) {
   auto* plan_app = app.add_subcommand("plan", "Expand a scenario and print what it would do; no traffic");
   scenario_options(*plan_app, plan.scenario);
   plan_app->add_flag("--json", plan.json, "Print the plan as JSON");
+
+  CapacityCommand capacity;
+  auto* capacity_app = app.add_subcommand("capacity", "Find the highest rate at which a scenario still holds");
+  capacity_app->footer(kCapacityExamples);
+  scenario_options(*capacity_app, capacity.scenario);
+  capacity_app->add_option("--from", capacity.from,
+                           "Rate of all open loads together to begin with, e.g. 200/s; default: the scenario's");
+  capacity_app->add_option("--to", capacity.to, "Highest rate to try; default: 64 times the first");
+  capacity_app
+      ->add_option("--precision", capacity.precision, "How near the rates that hold and do not must come, in percent")
+      ->capture_default_str()
+      ->check(CLI::Range(1.0, 100.0));
+  capacity_app->add_option("--out", capacity.out, "Folder for all runs; default: runs/capacity-<scenario>-<UTC time>");
+  capacity_app->add_flag("-q,--quiet", capacity.quiet, "No progress within a run");
+  capacity_app->add_flag("--no-tui", capacity.no_tui, "No redrawn block even on a terminal");
+  capacity_app->add_flag("--no-color", capacity.no_color, "No colours (NO_COLOR works too)");
 
   HubCommand hub;
   auto* hub_app = app.add_subcommand("hub", "Serve an IoT-Hub-compatible twin hub until interrupted");
@@ -281,9 +310,10 @@ int run_cli(Environment& environment) {
       ->envname("TWINSTORM_QUERY_PAGE_MAX")
       ->check(CLI::Range(1, 10'000));
   hub_app
-      ->add_option("--query-staleness", hub.query_staleness,
-                   "How long after each write of a twin queries see it: a duration or a distribution of durations, e.g. "
-                   "5s or '{uniform: [1s, 5s]}' or '{lognormal: {p50: 1s, p99: 10s}}'; GET of a twin is always current")
+      ->add_option(
+          "--query-staleness", hub.query_staleness,
+          "How long after each write of a twin queries see it: a duration or a distribution of durations, e.g. "
+          "5s or '{uniform: [1s, 5s]}' or '{lognormal: {p50: 1s, p99: 10s}}'; GET of a twin is always current")
       ->capture_default_str()
       ->envname("TWINSTORM_QUERY_STALENESS");
   auto* tier = hub_app->add_option("--tier", hub.tier,
@@ -331,6 +361,7 @@ int run_cli(Environment& environment) {
     app.parse(args);
     if (*run_app) return run_command(run, environment);
     if (*plan_app) return plan_command(plan, environment);
+    if (*capacity_app) return capacity_command(capacity, environment);
     if (*hub_app) return hub_command(hub, environment);
     if (*report_app) return report_command(report, environment);
     if (*device_app) return device_command(device, environment);

@@ -5,7 +5,7 @@
 import uPlot from "uplot";
 import { extent, isolated, nines, toCsv } from "./curve";
 import { h } from "./dom";
-import { clock, count, percentile } from "./format";
+import { clock, count, percentile, rate } from "./format";
 import type { Mark, Phase, Series } from "./model";
 
 export type Colour = "blue" | "orange" | "green" | "red" | "purple" | "sky" | "grey";
@@ -22,7 +22,7 @@ export interface ChartSpec {
   title: string;
   /** What is drawn, how to read it; one sentence. */
   note?: string;
-  kind: "time" | "spectrum" | "cdf";
+  kind: "time" | "spectrum" | "cdf" | "rate";
   x: number[];
   lines: Line[];
   format: (value: number) => string;
@@ -36,6 +36,8 @@ export interface ChartSpec {
   binary?: boolean;
   /** A horizontal line with a name, such as a limit. */
   limit?: { value: number; label: string };
+  /** A vertical line with a name. */
+  mark?: { at: number; label: string };
 }
 
 interface Timeline {
@@ -205,6 +207,7 @@ class Chart {
                 filter: (_u: uPlot, at: number[]) => at,
               }
             : {}),
+          ...(spec.kind === "rate" ? { values: (_u: uPlot, at: number[]) => at.map(rate), space: 70 } : {}),
           ...(spec.kind === "cdf"
             ? { values: (_u: uPlot, at: (number | null)[]) => at.map((v) => (v === null ? "" : spec.format(v))), space: 70 }
             : {}),
@@ -228,7 +231,9 @@ class Chart {
             ...(line.dashed ? { dash: kDash } : {}),
             ...(line.filled ? { fill: `${stroke}33` } : {}),
             spanGaps: !isTime,
-            points: isTime && dots.length > 0
+            points: spec.kind === "rate"
+              ? { show: true, size: 6, fill: stroke, stroke }
+              : isTime && dots.length > 0
               ? { show: () => true, filter: () => dots, size: 5, fill: stroke, stroke }
               : { show: false },
           };
@@ -236,7 +241,7 @@ class Chart {
       ],
       hooks: {
         drawClear: [(u) => this.drawBackground(u)],
-        draw: [(u) => this.drawLimit(u)],
+        draw: [(u) => this.drawLimit(u), (u) => this.drawMark(u)],
         setCursor: [(u) => this.showValues(u)],
         setScale: [() => noteZoom()],
       },
@@ -283,6 +288,7 @@ class Chart {
     switch (this.spec.kind) {
       case "time": return `at ${clock(x)}`;
       case "spectrum": return x <= 1 ? "smallest" : `${percentile(1 - 1 / x)} of samples, 1 in ${count(x)} is slower`;
+      case "rate": return `at ${rate(x)}`;
       case "cdf": return `within ${this.spec.format(x)}`;
     }
   }
@@ -382,6 +388,31 @@ class Chart {
     ctx.restore();
   }
 
+  private drawMark(u: uPlot): void {
+    const { mark } = this.spec;
+    if (mark === undefined) return;
+    const { ctx, bbox } = u;
+    const x = u.valToPos(mark.at, "x", true);
+    if (x < bbox.left || x > bbox.left + bbox.width) return;
+    ctx.save();
+    const dpr = devicePixelRatio;
+    ctx.strokeStyle = colourOf("ink");
+    ctx.lineWidth = dpr;
+    ctx.setLineDash([4 * dpr, 3 * dpr]);
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top);
+    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.stroke();
+    ctx.setLineDash([]);
+    ctx.font = `${11 * dpr}px system-ui, sans-serif`;
+    const onLeft = x > bbox.left + bbox.width / 2;
+    ctx.textAlign = onLeft ? "right" : "left";
+    ctx.textBaseline = "top";
+    ctx.fillStyle = colourOf("ink");
+    ctx.fillText(mark.label, x + (onLeft ? -5 : 5) * dpr, bbox.top + 3 * dpr);
+    ctx.restore();
+  }
+
   private summary(): string {
     const parts = this.spec.lines.map((line) => {
       const range = extent(line.values);
@@ -393,7 +424,7 @@ class Chart {
   }
 
   private download(): void {
-    const xTitle = { time: "seconds", spectrum: "1/(1-quantile)", cdf: "seconds" }[this.spec.kind];
+    const xTitle = { time: "seconds", spectrum: "1/(1-quantile)", cdf: "seconds", rate: "per second" }[this.spec.kind];
     const link = h("a", {
       href: URL.createObjectURL(new Blob([toCsv(xTitle, this.spec.x, this.spec.lines)], { type: "text/csv" })),
       download: `${this.spec.title.toLowerCase().replace(/[^a-z0-9]+/g, "-")}.csv`,

@@ -1,11 +1,12 @@
 import "uplot/dist/uPlot.min.css";
 import "./style.css";
 import { canaryWarning } from "./canary";
+import { type Capacity, capacityBanner, capacityParts, capacityTitle } from "./capacity";
 import { redrawAll, resetZoom, setTimeline } from "./chart";
 import { h } from "./dom";
 import { duration, foreign } from "./format";
 import type { PageData } from "./model";
-import { banner, sections, tiles } from "./sections";
+import { banner, type Section, sections, tiles } from "./sections";
 
 function element(id: string): HTMLElement {
   const found = document.getElementById(id);
@@ -51,30 +52,53 @@ function themeButton(): HTMLElement {
   return button;
 }
 
+interface Head {
+  title: string;
+  name: string;
+  description: string;
+  startedAt: string;
+  durationSeconds: number;
+  facts: string[];
+}
+
 function show(data: PageData): void {
   const { run } = data;
-  document.title = `${data.verdict.status}: ${foreign(run.scenario, 80)} · twinstorm`;
   setTimeline(data.phases, data.marks, Math.max(data.time.at(-1) ?? 0, ...data.phases.map((p) => p.end), 1));
+  const warning = canaryWarning(data.canary);
+  build(
+    { ...run, title: `${data.verdict.status}: ${foreign(run.scenario, 80)}`, name: run.scenario,
+      facts: [`seed ${foreign(run.seed, 40)}`, `run ${foreign(run.id, 80)}`, `twinstorm ${foreign(run.version, 40)}`] },
+    [banner(data), ...(warning instanceof Node ? [warning] : []), tiles(data)],
+    sections(data));
+}
 
+function showCapacity(capacity: Capacity): void {
+  const { run } = capacity;
+  build(
+    { ...run, title: `${capacityTitle(capacity)}: ${foreign(run.scenario, 80)}`, name: run.scenario,
+      facts: [`seed ${run.seed}`, `search ${foreign(run.id, 80)}`, `twinstorm ${foreign(run.version, 40)}`] },
+    [capacityBanner(capacity)],
+    capacityParts(capacity));
+}
+
+/** The frame that all pages share: who, contents, what comes first, the parts. */
+function build(head: Head, first: HTMLElement[], list: Section[]): void {
+  document.title = `${head.title} · twinstorm`;
   element("top").append(
     h("div", { class: "name" },
-      h("h1", {}, foreign(run.scenario, 120)),
-      h("p", {}, `${foreign(run.description, 300)}`),
+      h("h1", {}, foreign(head.name, 120)),
+      h("p", {}, `${foreign(head.description, 300)}`),
       h("p", { class: "facts" },
-        h("span", {}, "started ", h("time", { datetime: run.startedAt }, run.startedAt.replace("T", " ").replace(/(\.\d+)?Z$/, " UTC"))),
-        h("span", {}, `lasted ${duration(run.durationSeconds)}`),
-        h("span", {}, `seed ${foreign(run.seed, 40)}`),
-        h("span", {}, `run ${foreign(run.id, 80)}`),
-        h("span", {}, `twinstorm ${foreign(run.version, 40)}`))),
+        h("span", {}, "started ", h("time", { datetime: head.startedAt }, head.startedAt.replace("T", " ").replace(/(\.\d+)?Z$/, " UTC"))),
+        h("span", {}, `lasted ${duration(head.durationSeconds)}`),
+        head.facts.map((fact) => h("span", {}, fact)))),
     themeButton(),
   );
 
-  const list = sections(data);
   const links = list.map((s) => h("a", { href: `#${s.id}` }, s.title));
   element("contents").append(h("ol", {}, links.map((a) => h("li", {}, a))));
   const parts = list.map((s) => h("section", { id: s.id, class: "part", "aria-labelledby": `${s.id}-title` }, h("h2", { id: `${s.id}-title` }, s.title), s.body));
-  const warning = canaryWarning(data.canary);
-  element("content").append(banner(data), ...(warning instanceof Node ? [warning] : []), tiles(data), ...parts);
+  element("content").append(...first, ...parts);
 
   // Marks the section being read in the list of contents.
   const seen = new Set<Element>();
@@ -105,7 +129,9 @@ function show(data: PageData): void {
 function start(): void {
   const text = element("run-data").textContent ?? "";
   try {
-    show(JSON.parse(text) as PageData);
+    const data = JSON.parse(text) as PageData | { capacity: Capacity };
+    if ("capacity" in data) showCapacity(data.capacity);
+    else show(data);
     document.documentElement.dataset["ready"] = "true";
   } catch (error) {
     element("content").replaceChildren(

@@ -34,6 +34,15 @@ struct PlanCommand {
 };
 int plan_command(const PlanCommand& command, Environment& environment);
 
+struct CapacityCommand {
+  ScenarioOptions scenario;
+  std::string out;       ///< empty = runs/capacity-<scenario>-<UTC time>
+  std::string from, to;  ///< rates; empty = the scenario's, and 64 times that
+  double precision = 5;  ///< percent
+  bool quiet = false, no_tui = false, no_color = false;
+};
+int capacity_command(const CapacityCommand& command, Environment& environment);
+
 struct HubCommand {
   std::string listen = "127.0.0.1";
   std::string host_name = "localhost";
@@ -106,11 +115,12 @@ std::string version();
 /// How to print an error that ends a command.
 int fail(Environment& environment, int code, const std::string& message);
 
-/// Loads, checks and resolves; prints every diagnostic and returns nothing when there is one.
+/// Loads and checks (`load`: and resolves); prints every diagnostic and returns nothing when there is one.
 struct LoadedScenario {
   scenario::Scenario scenario;
   ShardId shards = 1;
 };
+std::optional<LoadedScenario> load_unresolved(const ScenarioOptions& options, Environment& environment);
 std::optional<LoadedScenario> load(const ScenarioOptions& options, Environment& environment);
 
 }  // namespace twinstorm::cli

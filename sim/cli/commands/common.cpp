@@ -19,7 +19,7 @@ int fail(Environment& environment, int code, const std::string& message) {
   return code;
 }
 
-std::optional<LoadedScenario> load(const ScenarioOptions& options, Environment& environment) {
+std::optional<LoadedScenario> load_unresolved(const ScenarioOptions& options, Environment& environment) {
   auto overrides = options.overrides;
   if (options.seed) overrides.push_back("seed=" + std::to_string(*options.seed));
   const auto loaded = scenario::load_scenario_file(options.file, overrides);
@@ -40,8 +40,14 @@ std::optional<LoadedScenario> load(const ScenarioOptions& options, Environment& 
     shards = cores > hub ? cores - hub : 1;
   }
   result.shards = static_cast<ShardId>(shards);
-  result.scenario = scenario::resolve(*loaded.scenario, result.shards);
+  result.scenario = *loaded.scenario;
   return result;
+}
+
+std::optional<LoadedScenario> load(const ScenarioOptions& options, Environment& environment) {
+  auto loaded = load_unresolved(options, environment);
+  if (loaded) loaded->scenario = scenario::resolve(loaded->scenario, loaded->shards);
+  return loaded;
 }
 
 }  // namespace twinstorm::cli
