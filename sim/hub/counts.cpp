@@ -111,6 +111,8 @@ const std::vector<HubCountField>& hub_count_fields() {
       {"queries", "twinstorm_hub_queries_total", "Query pages answered 200.", &C::queries, false},
       {"queriesRefused", "twinstorm_hub_queries_refused_total", "Query requests answered with an error.",
        &C::queries_refused, false},
+      {"queriesAbandoned", "twinstorm_hub_queries_abandoned_total", "Queries given up because their client had left.",
+       &C::queries_abandoned, false},
       {"jobsCreated", "twinstorm_hub_jobs_created_total", "Jobs accepted.", &C::jobs_created, false},
       {"jobsRefused", "twinstorm_hub_jobs_refused_total", "Jobs answered with an error.", &C::jobs_refused, false},
       {"jobsCancelled", "twinstorm_hub_jobs_cancelled_total", "Jobs cancelled before they started.", &C::jobs_cancelled,

@@ -153,6 +153,7 @@ struct HubCounts {
   uint64_t twin_reads_refused = 0;
   uint64_t queries = 0;  ///< query pages answered 200
   uint64_t queries_refused = 0;
+  uint64_t queries_abandoned = 0;  ///< given up because their client had left
   uint64_t jobs_created = 0;
   uint64_t jobs_refused = 0;
   uint64_t jobs_cancelled = 0;                   ///< before they started

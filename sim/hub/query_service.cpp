@@ -8,6 +8,7 @@
 
 #include "sim/hub/jobs/device_job_rows.hpp"
 #include "sim/hub/query/aggregation.hpp"
+#include "sim/hub/query/detail/plan.hpp"
 #include "sim/hub/query/page.hpp"
 #include "sim/hub/token_seal.hpp"
 
@@ -148,6 +149,12 @@ size_t rows_to_find(const QueryRequest& request) {
   return request.page_size + 1;
 }
 
+/// How much a query may have in memory, in rows. Totals of groups are as many as the twins make them.
+size_t rows_held(const QueryRequest& request) {
+  if (!request.query.aggregates()) return std::min(request.page_size, rows_to_find(request));
+  return request.query.plan().group_by ? SIZE_MAX : 1;
+}
+
 ScanSlice<Rows> scan_rows(const RequestPtr& request, Shard& shard) {
   if (request->query.source() == query::Source::jobs) {
     auto scan = std::make_shared<jobs::DeviceJobScan>(request->query, request->cursor, request->page_size);
@@ -221,22 +228,31 @@ void serve_query(ServiceCall call, Shard& origin, std::function<void(ServiceAnsw
     return;
   }
   const auto request = std::make_shared<const QueryRequest>(std::move(*parsed));
-  if (request->query.aggregates()) {
-    gather_in_slices<Totals>(
-        origin, [request](Shard& shard) { return scan_totals(request->query, shard); },
-        [&origin, request, done = std::move(done)](std::vector<Totals> parts) {
-          const query::Aggregation total = sum_of(std::move(parts));
-          finish_query(*request, origin,
-                       query::assemble_page(request->query, request->cursor, request->page_size, total), done);
-        });
-    return;
-  }
-  gather_in_slices<Rows>(
-      origin, [request](Shard& shard) { return scan_rows(request, shard); },
-      [&origin, request, done = std::move(done)](std::vector<Rows> parts) {
-        finish_query(*request, origin,
-                     query::assemble_page(request->query, request->cursor, request->page_size, std::move(parts)), done);
-      });
+  QueryLane& lane = origin.query_lane(rows_held(*request));
+  const auto answer = std::make_shared<const std::function<void(ServiceAnswer)>>(std::move(done));
+  const auto drop = [&origin, answer] {
+    origin.counts().add(&HubCounts::queries_abandoned);
+    ServiceAnswer nothing;
+    nothing.abandoned = true;
+    (*answer)(std::move(nothing));
+  };
+  const auto end_with = [&origin, &lane, request, answer](auto parts) {
+    query::Page page = query::assemble_page(request->query, request->cursor, request->page_size, std::move(parts));
+    lane.leave();
+    finish_query(*request, origin, std::move(page), *answer);
+  };
+  const auto begin = [&origin, request, end_with] {
+    if (request->query.aggregates()) {
+      gather_in_slices<Totals>(
+          origin, [request](Shard& shard) { return scan_totals(request->query, shard); },
+          [end_with](std::vector<Totals> parts) { end_with(sum_of(std::move(parts))); });
+      return;
+    }
+    gather_in_slices<Rows>(
+        origin, [request](Shard& shard) { return scan_rows(request, shard); },
+        [end_with](std::vector<Rows> parts) { end_with(std::move(parts)); });
+  };
+  lane.enter(std::move(call.wanted), begin, drop);
 }
 
 void select_twins(Shard& origin, query::Query condition, std::function<void(KeysByShard)> done) {

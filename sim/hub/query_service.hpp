@@ -21,6 +21,10 @@ namespace twinstorm::hub {
 /// Answers POST /devices/query: one page and its continuation token. `done` runs once on `origin`'s thread; before this
 /// returns when the call is refused, or when there is only one shard and the scan fits into one slice. Must be called
 /// on `origin`'s thread, as the following two.
+///
+/// Only so many queries are under way at a time (query_lane.hpp). One whose client has left by `call.wanted` when its
+/// turn comes is not begun: `done` then gets an abandoned answer. One that has begun goes on to its end: a client that
+/// has only ended its sending side cannot be told from one that has left, and has a right to its answer.
 void serve_query(ServiceCall call, Shard& origin, std::function<void(ServiceAnswer)> done);
 
 /// Keys, by shard id, in ascending order of (deviceId, moduleId): `deviceId` for a condition over devices,

@@ -38,6 +38,11 @@ Shard::Shard(ShardId id, HubShared& shared)
 
 Shard::~Shard() { join(); }
 
+QueryLane Shard::lane_of(size_t hub_max) {
+  return QueryLane{[this, hub_max] { return std::max<size_t>(1, hub_max / shared_.shards.size()); },
+                   [this](std::function<void()> turn) { post(std::move(turn)); }};
+}
+
 std::string Shard::make_hex_id() { return fmt::format("{:016x}{:016x}", rng_.next(), rng_.next()); }
 
 std::string Shard::make_uuid() {

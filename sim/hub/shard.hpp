@@ -24,6 +24,7 @@
 #include "sim/hub/policy/access_control.hpp"
 #include "sim/hub/policy/planted_faults.hpp"
 #include "sim/hub/policy/tier_policy.hpp"
+#include "sim/hub/query_lane.hpp"
 #include "sim/hub/slice_queue.hpp"
 #include "sim/hub/store/device_store.hpp"
 #include "sim/net/asio.hpp"
@@ -67,6 +68,8 @@ class Shard {
   Jobs& jobs() { return *jobs_; }
   /// Work too long for one turn of the loop.
   SliceQueue& slices() { return slices_; }
+  /// Where a query that came to this shard, with pages of up to `rows` rows, waits for its turn.
+  QueryLane& query_lane(size_t rows) { return rows <= QueryLane::kSmallRows ? small_queries_ : large_queries_; }
   LiveCounts& counts() { return counts_; }
   const LiveCounts& counts() const { return counts_; }
   MonoTime mono_now() const { return shared_.clock->mono(); }
@@ -143,6 +146,8 @@ class Shard {
     friend bool operator>(const Wake& a, const Wake& b) { return a.at != b.at ? a.at > b.at : a.number > b.number; }
   };
 
+  /// This shard's share of what may be under way in the hub.
+  QueryLane lane_of(size_t hub_max);
   void tick();
   void run_wakes();
   void bury();
@@ -160,6 +165,8 @@ class Shard {
   ConfigurationRollout configurations_{*this};
   std::unique_ptr<Jobs> jobs_;
   SliceQueue slices_{*shared_.clock, [this](std::function<void()> turn) { post(std::move(turn)); }};
+  QueryLane small_queries_ = lane_of(QueryLane::kSmallMax);
+  QueryLane large_queries_ = lane_of(QueryLane::kLargeMax);
   Rng rng_;
   std::vector<char> read_buffer_ = std::vector<char>(kReadBuffer);
   std::string scratch_;

@@ -1,17 +1,8 @@
 #include "sim/hub/slice_queue.hpp"
 
-#include <algorithm>
 #include <utility>
 
 namespace twinstorm::hub {
-namespace {
-
-/// Pieces of work that take turns. What waits behind them has not begun and holds nothing yet: without this, a thousand
-/// queries at once would each have a part of its page in memory.
-constexpr size_t kTurnsMax = 16;
-
-}  // namespace
-
 void SliceQueue::start(Work work) {
   if (waiting_.empty()) {
     Slice slice{clock_};
@@ -32,10 +23,7 @@ void SliceQueue::turn() {
   Work work = std::move(waiting_.front());
   waiting_.pop_front();
   Slice slice{clock_};
-  if (!work(slice)) {
-    const size_t behind = std::min(waiting_.size(), kTurnsMax - 1);
-    waiting_.insert(waiting_.begin() + static_cast<std::ptrdiff_t>(behind), std::move(work));
-  }
+  if (!work(slice)) waiting_.push_back(std::move(work));
   if (!waiting_.empty()) post_turn();
 }
 

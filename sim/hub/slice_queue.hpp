@@ -1,6 +1,8 @@
 // Long work of a shard, done in slices of about a millisecond between which the shard serves its connections: scans of
 // all twins, jobs, the application of configurations. All work of a shard shares one slice a turn of the loop, each
-// piece of work having its slice in turn, so that ten scans at once delay a connection no longer than one.
+// piece of work having its slice in turn: ten scans at once delay a connection no longer than one, and a short piece of
+// work waits for one slice of each of the others, not for their end. How much may begin is for those who start it to
+// bound (query_lane.hpp; jobs by their number).
 #pragma once
 
 #include <cstddef>

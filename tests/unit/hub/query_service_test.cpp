@@ -137,6 +137,34 @@ TEST_F(QueryServiceTest, CountsTheRowsOfEveryKindOfQuery) {
   EXPECT_EQ(rows("SELECT * FROM devices.modules"), 0u);
 }
 
+TEST_F(QueryServiceTest, OfManyLargePagesOnlySomeAreUnderWayAndASmallQueryPassesThem) {
+  fill();
+  constexpr size_t kQueries = 50;
+  bool there = true;
+  size_t answered = 0;
+  size_t abandoned = 0;
+  for (size_t i = 0; i < kQueries; ++i) {
+    ServiceCall call = query("SELECT * FROM devices", "10000");
+    call.wanted = [&there] { return there; };
+    serve_query(std::move(call), shard(), [&](ServiceAnswer given) { ++(given.abandoned ? abandoned : answered); });
+  }
+  const QueryLane& lane = shard().query_lane(10'000);
+  EXPECT_EQ(lane.under_way(), QueryLane::kLargeMax);
+  EXPECT_EQ(shard().slices().size(), QueryLane::kLargeMax);
+  start(query("SELECT deviceId FROM devices WHERE deviceId = 'dev-000001'"));
+  for (size_t i = 0; i < 3 * QueryLane::kLargeMax && !answer; ++i) turn();
+  ASSERT_TRUE(answer.has_value());
+  EXPECT_EQ(answered, 0u);
+
+  there = false;
+  for (size_t i = 0; i < 1000 && lane.under_way() > 0; ++i) turn();
+  EXPECT_EQ(answered, QueryLane::kLargeMax) << "what has begun is for clients that may only have ended their sending";
+  EXPECT_EQ(abandoned, kQueries - QueryLane::kLargeMax);
+  EXPECT_EQ(shard().counts().read().queries_abandoned, abandoned);
+  EXPECT_EQ(lane.under_way(), 0u);
+  EXPECT_EQ(lane.waiting(), 0u);
+}
+
 TEST_F(QueryServiceTest, QueriesLagWhereLookUpsByIdDoToo) {
   store().lag_queries(Distribution::constant(std::chrono::seconds{5}), clock, 1);
   add("a");

@@ -20,6 +20,7 @@ struct ServiceCall {
   std::optional<std::string> max_item_count;  ///< x-ms-max-item-count
   std::optional<std::string> continuation;    ///< x-ms-continuation
   std::string body;
+  Wanted wanted = {};  ///< asked by long work, on the shard of the connection; empty = always
 };
 
 struct ServiceAnswer {
@@ -39,6 +40,7 @@ struct ServiceAnswer {
     OperationClass operation;
   };
   std::optional<Held> held = {};
+  bool abandoned = false;  ///< not an answer: the client had left before there was one, its connection is to be closed
 };
 
 /// Counts the refusal of `operation`, also when it never reached its shard (unauthorized, unknown path).

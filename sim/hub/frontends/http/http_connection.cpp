@@ -374,6 +374,10 @@ void HttpConnection::on_request(std::string& out) {
   }
   call.max_item_count = copy(parser_.header("x-ms-max-item-count"));
   call.continuation = copy(parser_.header("x-ms-continuation"));
+  call.wanted = [id = id(), &origin = shard()] {
+    Connection* const connection = origin.find(id);
+    return connection != nullptr && !static_cast<HttpConnection*>(connection)->peer_has_left();
+  };
   struct Pending {
     bool inside = true;
     std::optional<ServiceAnswer> answer;
@@ -391,8 +395,10 @@ void HttpConnection::on_request(std::string& out) {
           }
         });
   pending->inside = false;
-  if (pending->answer) {
+  if (pending->answer && !pending->answer->abandoned) {
     answer(*pending->answer, out);
+  } else if (pending->answer) {
+    closing_ = true;
   } else {
     waiting_ = true;
   }
@@ -473,6 +479,10 @@ void HttpConnection::answer(const ServiceAnswer& answer, std::string& out) {
 
 void HttpConnection::answer_later(const ServiceAnswer& late) {
   waiting_ = false;
+  if (late.abandoned) {
+    close();
+    return;
+  }
   std::string out;
   answer(late, out);
   if (!waiting_) end_request(out);
