@@ -21,11 +21,13 @@ function(twinstorm_module name)
   add_library(twinstorm::${name} ALIAS ${name})
 endfunction()
 
-# twinstorm_test(<name> LABEL <unit|integration|interop|e2e|golden|architecture> DEPS <targets...> [TIMEOUT seconds])
+# twinstorm_test(<name> LABEL <unit|integration|interop|e2e|golden|architecture> DEPS <targets...> [TIMEOUT seconds]
+#                [SERIAL])
 #
-# One GoogleTest program from every *.cpp in the current folder; each TEST becomes a ctest case with the label.
+# One GoogleTest program from every *.cpp in the current folder; each TEST becomes a ctest case with the label. SERIAL:
+# no other case runs beside one of these (they measure time).
 function(twinstorm_test name)
-  cmake_parse_arguments(T "" "LABEL;TIMEOUT" "DEPS" ${ARGN})
+  cmake_parse_arguments(T "SERIAL" "LABEL;TIMEOUT" "DEPS" ${ARGN})
   if(NOT T_TIMEOUT)
     set(T_TIMEOUT 60)
   endif()
@@ -36,5 +38,6 @@ function(twinstorm_test name)
   target_compile_definitions(${name} PRIVATE TWINSTORM_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
                                              TWINSTORM_BINARY="$<TARGET_FILE:twinstorm>")
   include(GoogleTest)
-  gtest_discover_tests(${name} PROPERTIES LABELS ${T_LABEL} TIMEOUT ${T_TIMEOUT} DISCOVERY_TIMEOUT 60)
+  gtest_discover_tests(${name} PROPERTIES LABELS ${T_LABEL} TIMEOUT ${T_TIMEOUT} RUN_SERIAL ${T_SERIAL}
+                       DISCOVERY_TIMEOUT 60)
 endfunction()
