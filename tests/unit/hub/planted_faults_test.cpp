@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "sim/base/log.hpp"
+
 namespace twinstorm::hub {
 namespace {
 
@@ -27,10 +29,12 @@ TEST(PlantedFaults, WhatWasSpoiledIsToldWithDeviceVersionAndTime) {
 }
 
 TEST(PlantedFaults, TheOldestAreForgottenAndCounted) {
+  log::set_level(log::Level::warning);  // a thousand lines say nothing to a reader of the test
   PlantedFaults faults{FaultPlan{}};
   for (int i = 0; i < static_cast<int>(PlantedFaults::kKeptMax) + 2; ++i) {
     faults.record(Fault::lose_reported, "a", i, WallTime{});
   }
+  log::set_level(log::Level::info);
   const auto json = nlohmann::json::parse(faults.to_json());
   EXPECT_EQ(json["forgotten"], 2);
   EXPECT_EQ(json["planted"].size(), PlantedFaults::kKeptMax);
