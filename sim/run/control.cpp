@@ -289,9 +289,9 @@ Result<Provisioned> provision(const HubLink& hub, const FleetPlan& plan, const d
     const size_t first = i * kBulk;
     return std::span{devices}.subspan(first, std::min(kBulk, devices.size() - first));
   };
-  std::vector<int> attempts(batches);
   std::optional<Error> error;
   uint64_t done = 0;
+  MonoTime moved = kClock.mono();  // when the hub last took or refused a request for another reason than its rates
 
   Batch batch{hub};
   batch.run(
@@ -306,7 +306,8 @@ Result<Provisioned> provision(const HubLink& hub, const FleetPlan& plan, const d
       },
       [&](size_t i, int status, std::string_view body) {
         if (error) return Nanos{0};
-        if (status == 429 && ++attempts[i] <= kThrottledMax) return kThrottleWait;
+        if (status == 429 && kClock.mono() - moved < kThrottledMax * kThrottleWait) return kThrottleWait;
+        moved = kClock.mono();
         size_t existing = 0;
         // A bulk request is carried out entry by entry: those it names were registered before, the others are now.
         const auto json = status == 400 ? nlohmann::json::parse(body, nullptr, false) : nlohmann::json{};
