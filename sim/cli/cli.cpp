@@ -325,6 +325,11 @@ int run_cli(Environment& environment) {
       ->capture_default_str()
       ->envname("TWINSTORM_UNITS")
       ->needs(tier);
+  hub_app
+      ->add_flag("--tier-on-request", hub.tier_on_request,
+                 "Its rates and daily messages hold only from POST /twinstorm/throttle on (which needs RegistryWrite): "
+                 "to register a fleet first")
+      ->needs(tier);
   hub_app->add_option("--ready-file", hub.ready_file, "Write ports and connection strings here once everything listens")
       ->envname("TWINSTORM_READY_FILE");
   hub_app->add_option("--threads", hub.threads, "Shards; default: half of the cores")

@@ -128,7 +128,7 @@ Result<void> Hub::Impl::prepare() {
   shared.access = &*access;
   shared.clock = config.clock != nullptr ? config.clock.get() : &machine_clock;
   shared.token_key = generate_key();
-  if (config.tier) shared.policy = std::make_unique<TierPolicy>(*config.tier, config.units);
+  if (config.tier) shared.policy = std::make_unique<TierPolicy>(*config.tier, config.units, !config.tier_on_request);
   if (!config.faults.none()) shared.faults = std::make_unique<PlantedFaults>(config.faults);
   for (unsigned i = 0; i < config.threads; ++i) {
     shared.shards.push_back(std::make_unique<Shard>(static_cast<ShardId>(i), shared));

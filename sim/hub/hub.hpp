@@ -66,9 +66,10 @@ struct HubConfig {
   std::string jwks_file;     ///< key set (JSON) of Entra's bearer tokens; empty = none are taken but development tokens
   std::string entra_issuer;  ///< `iss` of tokens signed by those keys; empty = any
   std::string entra_audience = "https://iothubs.azure.net";  ///< `aud` of bearer tokens
-  bool check_sas = true;     ///< false: any credentials are accepted (never beyond loopback)
-  std::optional<Tier> tier;  ///< whose rates, daily messages and other limits hold; nothing = no such limits
-  uint32_t units = 1;        ///< of the tier
+  bool check_sas = true;         ///< false: any credentials are accepted (never beyond loopback)
+  std::optional<Tier> tier;      ///< whose rates, daily messages and other limits hold; nothing = no such limits
+  uint32_t units = 1;            ///< of the tier
+  bool tier_on_request = false;  ///< its rates and daily messages hold from `POST /twinstorm/throttle` on, not before
   /// Between two evaluations of the configurations; each change of one is evaluated soon after, too. More than zero.
   Nanos configuration_interval = std::chrono::minutes{5};
 
@@ -161,16 +162,16 @@ struct HubCounts {
   uint64_t jobs_failed = 0;                      ///< invalid condition, or the execution time ran out
   uint64_t job_device_operations_succeeded = 0;  ///< twin updates and methods of jobs; not counted as patches or calls
   uint64_t job_device_operations_failed = 0;
-  uint64_t registry_reads = 0;       ///< identity GET, list, statistics answered 2xx
-  uint64_t registry_writes = 0;      ///< identities created, replaced, deleted; a bulk request counts each entry
-  uint64_t registry_refused = 0;     ///< registry requests (or bulk entries) refused
+  uint64_t registry_reads = 0;              ///< identity GET, list, statistics answered 2xx
+  uint64_t registry_writes = 0;             ///< identities created, replaced, deleted; a bulk request counts each entry
+  uint64_t registry_refused = 0;            ///< registry requests (or bulk entries) refused
   uint64_t configuration_reads = 0;         ///< configurations got, listed, their queries tested
   uint64_t configuration_writes = 0;        ///< configurations created, updated, deleted
   uint64_t configurations_refused = 0;      ///< requests about configurations refused
   uint64_t configurations_applied = 0;      ///< contents written into twins; also by applyConfigurationContent
   uint64_t configurations_not_applied = 0;  ///< contents a twin could not take; tried again with each evaluation
-  uint64_t throttle_shaped = 0;      ///< operations that had to wait because of the tier's rates
-  uint64_t throttle_refused = 0;     ///< operations refused because of them: 429, CONNACK 3, connection closed
+  uint64_t throttle_shaped = 0;             ///< operations that had to wait because of the tier's rates
+  uint64_t throttle_refused = 0;            ///< operations refused because of them: 429, CONNACK 3, connection closed
   uint64_t throttle_abandoned = 0;   ///< of the shaped, those not done because their client left before their turn
   uint64_t quota_refused = 0;        ///< operations refused because the day's messages were used up
   uint64_t tier_refused = 0;         ///< operations and identities refused because the tier does not have them

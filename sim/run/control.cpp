@@ -278,7 +278,7 @@ Result<ControlAnswer> control_request(const HubLink& hub, const std::string& met
 }
 
 Result<Provisioned> provision(const HubLink& hub, const FleetPlan& plan, const device::Authority& authority,
-                              const Progress& progress) {
+                              const Progress& progress, const Progress& throttled) {
   Provisioned result;
   std::vector<DeviceIndex> devices, known;
   for (DeviceIndex device = 0; device < plan.scenario.device_count(); ++device) {
@@ -306,7 +306,10 @@ Result<Provisioned> provision(const HubLink& hub, const FleetPlan& plan, const d
       },
       [&](size_t i, int status, std::string_view body) {
         if (error) return Nanos{0};
-        if (status == 429 && kClock.mono() - moved < kThrottledMax * kThrottleWait) return kThrottleWait;
+        if (status == 429 && kClock.mono() - moved < kThrottledMax * kThrottleWait) {
+          if (throttled) throttled(done, devices.size());
+          return kThrottleWait;
+        }
         moved = kClock.mono();
         size_t existing = 0;
         // A bulk request is carried out entry by entry: those it names were registered before, the others are now.
@@ -391,6 +394,13 @@ Result<std::map<std::string, uint64_t>> read_hub_counts(const HubLink& hub) {
     if (value.is_number_unsigned()) counts[name] = value.get<uint64_t>();
   }
   return counts;
+}
+
+Result<void> start_tier(const HubLink& hub) {
+  const auto answer = control_request(hub, "POST", "/twinstorm/throttle", {});
+  if (!answer) return answer.error();
+  if (answer->status != 200) return refusal(hub, answer->status, answer->body);
+  return {};
 }
 
 Result<std::optional<metrics::ThrottlingRecord>> read_throttling(const HubLink& hub) {

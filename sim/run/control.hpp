@@ -54,7 +54,7 @@ struct Provisioned {
 /// when the hub throttles. Errors: `unavailable` (no connection), `unauthorized`, `already_exists` (a device of someone
 /// else has such an id; its key is never touched), or what the hub said.
 Result<Provisioned> provision(const HubLink& hub, const FleetPlan& plan, const device::Authority& authority,
-                              const Progress& progress);
+                              const Progress& progress, const Progress& throttled = {});
 
 /// Reads the twins of the devices, several at a time, and hands each body over: `visit(position in devices, status,
 /// body)`. A twin that cannot be read after retries is handed over with status 0.
@@ -63,6 +63,10 @@ Result<void> read_twins(const HubLink& hub, const FleetPlan& plan, const std::ve
 
 /// The embedded hub's own counters by name; an error where the target has none (a real service).
 Result<std::map<std::string, uint64_t>> read_hub_counts(const HubLink& hub);
+
+/// From now on an embedded hub holds its clients to the rates and daily messages of its tier, all buckets full. Not
+/// called before everything is registered. Does nothing to a hub without a tier.
+Result<void> start_tier(const HubLink& hub);
 
 /// What the hub's tier has done since the hub started; nothing where it has no tier, or tells none (a real service).
 Result<std::optional<metrics::ThrottlingRecord>> read_throttling(const HubLink& hub);

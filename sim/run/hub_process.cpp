@@ -35,7 +35,9 @@ std::string last_lines(const std::string& path) {
 }
 
 void append_behavior(std::vector<std::string>& words, const scenario::Target::Hub& hub) {
-  if (!hub.tier.empty()) words.insert(words.end(), {"--tier", hub.tier, "--units", std::to_string(hub.units)});
+  if (!hub.tier.empty()) {
+    words.insert(words.end(), {"--tier", hub.tier, "--units", std::to_string(hub.units), "--tier-on-request"});
+  }
   if (!hub.query_staleness.is_zero()) words.insert(words.end(), {"--query-staleness", hub.query_staleness.to_yaml()});
   if (!hub.plant.empty()) words.insert(words.end(), {"--plant", hub.plant});
   if (hub.query_page_max > 0) words.insert(words.end(), {"--query-page-max", std::to_string(hub.query_page_max)});

@@ -91,9 +91,12 @@ class Run {
     // The same service key gives the same device keys, so a later run can use the devices of an earlier one.
     authority_.emplace(hub_->host_name, group_key_);
     ui_.step(fmt::format("registering {} devices", scenario().device_count()));
-    const auto provisioned = provision(*hub_, *plan_, *authority_, [&](uint64_t done, uint64_t total) {
-      ui_.progress("registering devices", done, total);
-    });
+    const auto provisioned = provision(
+        *hub_, *plan_, *authority_,
+        [&](uint64_t done, uint64_t total) { ui_.progress("registering devices", done, total); },
+        [&](uint64_t done, uint64_t total) {
+          ui_.progress("registering devices (throttled by the hub, waiting)", done, total);
+        });
     if (!provisioned) return provisioned.error();
     existing_ = provisioned->existing;
     if (scenario().canary && !scenario().fleets.empty()) make_canary();
@@ -183,6 +186,9 @@ class Run {
       shards_.push_back(std::make_unique<Shard>(std::move(config), clock_));
     }
     if (model && !existing_.empty()) seed_models();
+    if (hub_process_) {
+      if (const auto started = start_tier(*hub_); !started) return started.error();
+    }
     // From here on the hub counts what this run does, and nothing else.
     counts_before_ = read_hub_counts(*hub_);
     if (hub_process_ && !counts_before_) return counts_before_.error();

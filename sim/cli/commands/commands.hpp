@@ -64,6 +64,7 @@ struct HubCommand {
   std::string ready_file;
   std::string tier;  ///< empty = none
   uint32_t units = 1;
+  bool tier_on_request = false;
   uint32_t query_page_default = 0;  ///< 0 = 1,000, or the maximum where that is less
   uint32_t query_page_max = 10'000;
   std::string query_staleness = "0s";

@@ -133,6 +133,7 @@ int hub_command(const HubCommand& command, Environment& environment) {
     }
     config.tier = *tier;
     config.units = command.units;
+    config.tier_on_request = command.tier_on_request;
   }
   const auto staleness = Distribution::parse(command.query_staleness);
   if (!staleness) return fail(environment, exit_code::kUsage, "--query-staleness: " + staleness.error().message);

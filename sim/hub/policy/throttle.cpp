@@ -60,11 +60,12 @@ DelayHistogram::Summary DelayHistogram::read() const {
   return summary;
 }
 
-Throttle::Throttle(const TierLimits& limits) {
+Throttle::Throttle(const TierLimits& limits, bool started) : started_{started} {
   for (size_t i = 0; i < kOperationClasses; ++i) buckets_[i].per_minute = limits.per_minute[i];
 }
 
 Throttle::Admission Throttle::admit(OperationClass operation, uint32_t cost, MonoTime now) {
+  if (!started()) return {};
   Bucket& bucket = at(operation);
   const auto refuse = [&] {
     bucket.refused.fetch_add(1, std::memory_order_relaxed);

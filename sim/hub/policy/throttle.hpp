@@ -67,7 +67,11 @@ class Throttle {
     bool refused = false;  ///< 429; nothing was taken from the bucket
   };
 
-  explicit Throttle(const TierLimits& limits);
+  /// `started` false: until `start` everything is let through and nothing is counted, so that all buckets are full
+  /// then.
+  explicit Throttle(const TierLimits& limits, bool started = true);
+  void start() { started_.store(true, std::memory_order_relaxed); }
+  bool started() const { return started_.load(std::memory_order_relaxed); }
 
   /// Takes `cost` out of the class's bucket. Operations that are told to wait leave in the order of asking. Never
   /// admits more than burst + rate x time, whatever threads ask. `now` of different threads may differ a little; a
@@ -92,6 +96,7 @@ class Throttle {
   Bucket& at(OperationClass operation) { return buckets_[static_cast<size_t>(operation)]; }
 
   std::array<Bucket, kOperationClasses> buckets_;
+  std::atomic<bool> started_;
 };
 
 }  // namespace twinstorm::hub

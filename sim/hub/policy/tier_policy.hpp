@@ -23,6 +23,9 @@
 // `delay` theirs, in seconds (p50, p99, max are null when there is none); `abandoned` those of the shaped that were not
 // done because the client left. A class that the tier has not (basic tiers) has "limitPerSecond": 0. `quota.used` is
 // today's. A hub without a tier answers {"tier": null, "units": 0, "classes": [], "quota": null}.
+//
+// `HubConfig::tier_on_request`: nothing is held to rates or charged until `POST /twinstorm/throttle` (RegistryWrite),
+// which answers the same figures. So a run sets its fleet up and then meets full buckets; there is no way back.
 #pragma once
 
 #include <atomic>
@@ -81,7 +84,10 @@ std::string to_json(const TierFigures* figures);
 class TierPolicy {
  public:
   /// `units` must have passed `check_units`.
-  TierPolicy(Tier tier, uint32_t units) : limits_{limits_of(tier, units)} {}
+  /// `started` false: rates and daily messages hold from `start` on; what the tier has not is refused before, too.
+  TierPolicy(Tier tier, uint32_t units, bool started = true)
+      : limits_{limits_of(tier, units)}, throttle_{limits_, started} {}
+  void start() { throttle_.start(); }
 
   const TierLimits& limits() const { return limits_; }
   Throttle& throttle() { return throttle_; }
@@ -97,7 +103,9 @@ class TierPolicy {
   Verdict decide(const OperationPolicy& operation, uint32_t cost, std::string_view host_name, MonoTime now,
                  WallTime wall);
   /// Charges what payloads of these sizes cost.
-  void charge(uint64_t bytes, WallTime now) { quota_.charge(charged_messages(bytes, limits_.message_bytes), now); }
+  void charge(uint64_t bytes, WallTime now) {
+    if (throttle_.started()) quota_.charge(charged_messages(bytes, limits_.message_bytes), now);
+  }
   /// A direct method: both sides count at least 1, and an offline device's missing answer, too.
   void charge_method(uint64_t request_bytes, uint64_t answer_bytes, WallTime now) {
     charge(request_bytes, now);
@@ -114,7 +122,7 @@ class TierPolicy {
 
  private:
   const TierLimits limits_;
-  Throttle throttle_{limits_};
+  Throttle throttle_;
   DailyQuota quota_{limits_.messages_per_day};
   std::atomic<uint64_t> identities_{0};
 };

@@ -74,6 +74,31 @@ class ThrottleHubTest : public ::testing::TestWithParam<unsigned> {
 INSTANTIATE_TEST_SUITE_P(Shards, ThrottleHubTest, ::testing::Values(1U, 3U),
                          [](const auto& shards) { return std::to_string(shards.param); });
 
+TEST_P(ThrottleHubTest, ATierOnRequestLetsTheSetUpThroughAndMeetsTheRunWithFullBuckets) {
+  HubConfig config;
+  config.tier_on_request = true;
+  start(Tier::s1, 1, std::move(config));
+  RawHttp owner = service();
+  for (int i = 0; i < 5; ++i) ASSERT_EQ(owner.request("POST", "/devices", bulk(100 * i, 100)).status, 200);
+  ASSERT_EQ(owner.request("GET", "/twins/bulk0").status, 200);
+  EXPECT_EQ(figures("identityRegistry")["admitted"], 0);
+  EXPECT_EQ(throttle()["quota"]["used"], 0);
+
+  RawHttp nobody{hub->ports().http, {}};
+  EXPECT_EQ(nobody.request("POST", "/twinstorm/throttle").status, 401) << "reading needs no token here, starting does";
+  RawHttp reader{hub->ports().http, hub->policy_connection_string("registryRead")};
+  EXPECT_EQ(reader.request("POST", "/twinstorm/throttle").status, 401);
+  const HttpReply begun = owner.request("POST", "/twinstorm/throttle");
+  ASSERT_EQ(begun.status, 200) << begun.body;
+  EXPECT_EQ(begun.json()["tier"], "S1");
+
+  EXPECT_EQ(owner.request("POST", "/devices", bulk(500, 100)).status, 200) << "counts 100, all there is";
+  EXPECT_EQ(owner.request("POST", "/devices", bulk(600, 100)).status, 429);
+  ASSERT_EQ(service().request("GET", "/twins/bulk0").status, 200);
+  EXPECT_EQ(figures("identityRegistry")["admitted"], 1);
+  EXPECT_EQ(throttle()["quota"]["used"], 1);
+}
+
 TEST_P(ThrottleHubTest, RequestsBeyondTheBurstWaitTheirTurnThenAreRefusedWithTheDocumentedAnswer) {
   start(Tier::s1);
   RawHttp first = service();

@@ -169,14 +169,17 @@ std::optional<ServiceAnswer> HttpConnection::own_resource() {
       path != "/twinstorm/health") {
     return error_answer(path_not_found(path), shard());
   }
-  if (parser_.method() != "GET") return error_answer(method_not_allowed(parser_.method(), path), shard());
+  const bool starts_tier = path == "/twinstorm/throttle" && parser_.method() == "POST";
+  if (parser_.method() != "GET" && !starts_tier) {
+    return error_answer(method_not_allowed(parser_.method(), path), shard());
+  }
   ServiceAnswer answer;
   if (path == "/twinstorm/health") {
     answer.body = R"({"status":"serving"})";
     return answer;
   }
-  if (!loopback_) {
-    if (auto allowed = authorize(kServiceConnect); !allowed) {
+  if (!loopback_ || starts_tier) {
+    if (auto allowed = authorize(starts_tier ? kRegistryWrite : kServiceConnect); !allowed) {
       shard().counts().add(&HubCounts::unauthorized);
       return error_answer(allowed.error(), shard());
     }
@@ -186,7 +189,8 @@ std::optional<ServiceAnswer> HttpConnection::own_resource() {
   } else if (path == "/twinstorm/planted") {
     const PlantedFaults* faults = shard().shared().faults.get();
     answer.body = faults != nullptr ? faults->to_json() : R"({"planted":[],"forgotten":0})";
-  } else if (const TierPolicy* policy = shard().shared().policy.get(); policy != nullptr) {
+  } else if (TierPolicy* policy = shard().shared().policy.get(); policy != nullptr) {
+    if (starts_tier) policy->start();
     const TierFigures figures = policy->figures(shard().wall_now());
     answer.body = to_json(&figures);
   } else {
