@@ -82,7 +82,7 @@ function showCapacity(capacity: Capacity): void {
 }
 
 /** The frame that all pages share: who, contents, what comes first, the parts. */
-function build(head: Head, first: HTMLElement[], list: Section[]): void {
+function build(head: Head, first: Node[], list: Section[]): void {
   document.title = `${head.title} · twinstorm`;
   element("top").append(
     h("div", { class: "name" },

@@ -21,11 +21,11 @@ std::string twin(std::string_view desired, std::string_view reported = "{}") {
 class OracleTest : public ::testing::Test {
  protected:
   void accepted(int64_t version, std::string_view patch) { oracle.desired_accepted(0, version, patch, false); }
-  /// Empty when the twin matches.
+  /// What differs, without the evidence behind it; empty when the twin matches.
   std::string difference(const std::string& text) {
     const auto result = oracle.compare(0, text);
     EXPECT_EQ(result.verdict == Verdict::differs, !result.difference.empty());
-    return result.difference;
+    return result.difference.substr(0, result.difference.find(';'));
   }
 
   Oracle oracle{2};
@@ -47,6 +47,13 @@ TEST_F(OracleTest, NamesThePlaceAndBothValues) {
   EXPECT_EQ(difference(twin(R"({"climate":{}})")), "properties.desired.climate.minTemperature is absent, expected 64");
   EXPECT_EQ(difference(twin(R"({"climate":{"minTemperature":64},"other":true})")),
             "properties.desired.other is true, expected absent");
+}
+
+TEST_F(OracleTest, TellsWhenTheLastChangeWasAcknowledgedAndWhatTheHubHolds) {
+  oracle.desired_accepted(0, 7, R"({"a":1})", false, WallTime{std::chrono::milliseconds{1'700'000'000'123}});
+  EXPECT_EQ(oracle.compare(0, twin(R"({"$version":6})")).difference,
+            "properties.desired.a is absent, expected 1; the last change was acknowledged as version 7 at "
+            "2023-11-14T22:13:20.123Z, the hub holds version 6");
 }
 
 TEST_F(OracleTest, ReportedDifferencesAreFoundToo) {
