@@ -145,10 +145,10 @@ bool operator==(const HistogramSnapshot& a, const HistogramSnapshot& b) {
 // --- LatencyHistogram ------------------------------------------------------------------------------------
 
 LatencyHistogram::LatencyHistogram() {
-  // Straight from the kernel: zeroed, page-aligned (so no cache line is shared with a neighbour) and not resident until
-  // written. Huge pages would make the first record cost 2 MiB.
+  // Straight from the kernel: zeroed, page-aligned (so no cache line is shared with a neighbour), not resident until
+  // touched, and shared with processes forked later. Huge pages would make the first record cost 2 MiB.
   void* memory =
-      mmap(nullptr, kCountsBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      mmap(nullptr, kCountsBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc{};
   madvise(memory, kCountsBytes, MADV_NOHUGEPAGE);
   counts_ = static_cast<uint64_t*>(memory);

@@ -369,6 +369,56 @@ InvariantResult read_invariant(const Node& n) {
   return r;
 }
 
+Json write(const LedgerRecord& r) {
+  return {
+      {"holds", r.holds},           {"asked", r.asked},        {"sent", r.sent},       {"acknowledged", r.acknowledged},
+      {"failed", r.failed},         {"timedOut", r.timed_out}, {"dropped", r.dropped}, {"inFlight", r.in_flight},
+      {"notStarted", r.not_started}};
+}
+LedgerRecord read_ledger(const Node& n) {
+  LedgerRecord r;
+  r.holds = n.at("holds").boolean();
+  r.asked = n.at("asked").count();
+  r.sent = n.at("sent").count();
+  r.acknowledged = n.at("acknowledged").count();
+  r.failed = n.at("failed").count();
+  r.timed_out = n.at("timedOut").count();
+  r.dropped = n.at("dropped").count();
+  r.in_flight = n.at("inFlight").count();
+  r.not_started = n.at("notStarted").count();
+  return r;
+}
+
+Json write(const WorkerRecord& r) {
+  Json out{{"name", r.name},
+           {"pid", r.pid},
+           {"shards", r.shards},
+           {"devices", r.devices},
+           {"cpuSeconds", r.cpu_seconds},
+           {"residentBytes", r.resident_bytes},
+           {"busyShare", r.busy_share},
+           {"scheduleLagP99", or_null(r.schedule_lag_p99)},
+           {"ledger", write(r.ledger)},
+           {"lost", r.lost}};
+  if (r.lost) out["end"] = r.end;
+  return out;
+}
+WorkerRecord read_worker(const Node& n) {
+  WorkerRecord r;
+  r.name = n.at("name").text();
+  r.pid = n.at("pid").count();
+  r.shards = n.at("shards").count();
+  r.devices = n.at("devices").count();
+  r.cpu_seconds = n.at("cpuSeconds").number();
+  r.resident_bytes = n.at("residentBytes").count();
+  r.busy_share = n.at("busyShare").number();
+  r.schedule_lag_p99 = n.at("scheduleLagP99").number_or_null();
+  r.ledger = read_ledger(n.at("ledger"));
+  r.lost = n.at("lost").boolean();
+  if (n.has("end")) r.end = n.at("end").text();
+  return r;
+}
+
 Json write(const HubRecord& r) {
   Json rows = Json::array();
   for (const auto& row : r.comparison.rows)
@@ -606,15 +656,7 @@ Json to_json(const RunRecord& r) {
                     {"reconnectReasons", write(r.devices.reconnect_reasons)},
                     {"methodsAnswered", r.devices.methods_answered},
                     {"messagesReceived", r.devices.messages_received}};
-  out["ledger"] = {{"holds", r.ledger.holds},
-                   {"asked", r.ledger.asked},
-                   {"sent", r.ledger.sent},
-                   {"acknowledged", r.ledger.acknowledged},
-                   {"failed", r.ledger.failed},
-                   {"timedOut", r.ledger.timed_out},
-                   {"dropped", r.ledger.dropped},
-                   {"inFlight", r.ledger.in_flight},
-                   {"notStarted", r.ledger.not_started}};
+  out["ledger"] = write(r.ledger);
   out["errors"] = Json::array();
   for (const auto& error : r.errors) {
     out["errors"].push_back({{"operation", error.operation},
@@ -638,12 +680,7 @@ Json to_json(const RunRecord& r) {
   if (r.throttling) out["throttling"] = write(*r.throttling);
   if (r.canary) out["canary"] = write(*r.canary);
   out["workers"] = Json::array();
-  for (const auto& worker : r.workers) {
-    out["workers"].push_back({{"name", worker.name},
-                              {"devices", worker.devices},
-                              {"cpuSeconds", worker.cpu_seconds},
-                              {"lost", worker.lost}});
-  }
+  for (const auto& worker : r.workers) out["workers"].push_back(write(worker));
   return out;
 }
 
@@ -684,16 +721,7 @@ Result<RunRecord> run_record_from_json(const Json& json) {
     r.devices.reconnect_reasons = read_counts(devices.at("reconnectReasons"));
     if (devices.has("methodsAnswered")) r.devices.methods_answered = devices.at("methodsAnswered").count();
     if (devices.has("messagesReceived")) r.devices.messages_received = devices.at("messagesReceived").count();
-    const auto ledger = n.at("ledger");
-    r.ledger.holds = ledger.at("holds").boolean();
-    r.ledger.asked = ledger.at("asked").count();
-    r.ledger.sent = ledger.at("sent").count();
-    r.ledger.acknowledged = ledger.at("acknowledged").count();
-    r.ledger.failed = ledger.at("failed").count();
-    r.ledger.timed_out = ledger.at("timedOut").count();
-    r.ledger.dropped = ledger.at("dropped").count();
-    r.ledger.in_flight = ledger.at("inFlight").count();
-    r.ledger.not_started = ledger.at("notStarted").count();
+    r.ledger = read_ledger(n.at("ledger"));
     n.at("errors").each_item([&](const Node& error) {
       r.errors.push_back({error.at("operation").text(), error.at("stream").text(), error.at("class").text(),
                           error.at("count").count(), error.at("firstSeconds").number(),
@@ -713,10 +741,7 @@ Result<RunRecord> run_record_from_json(const Json& json) {
     if (n.has("hub")) r.hub = read_hub(n.at("hub"));
     if (n.has("throttling")) r.throttling = read_throttling(n.at("throttling"));
     if (n.has("canary")) r.canary = read_canary(n.at("canary"));
-    n.at("workers").each_item([&](const Node& worker) {
-      r.workers.push_back({worker.at("name").text(), worker.at("devices").count(), worker.at("cpuSeconds").number(),
-                           worker.at("lost").boolean()});
-    });
+    n.at("workers").each_item([&](const Node& worker) { r.workers.push_back(read_worker(worker)); });
     return r;
   });
 }
@@ -870,8 +895,10 @@ Json to_json(const CapacityRecord& record) {
   json["schema"] = kCapacitySchema;
   json["limit"] = record.limit;
   json["interrupted"] = record.interrupted;
-  json["lower"] = {{"perSecond", or_null(record.lower_per_second)}, {"factor", or_null(record.lower_factor)},
-                   {"held", record.held},                        {"runs", record.runs}};
+  json["lower"] = {{"perSecond", or_null(record.lower_per_second)},
+                   {"factor", or_null(record.lower_factor)},
+                   {"held", record.held},
+                   {"runs", record.runs}};
   json["upper"] = {{"perSecond", or_null(record.upper_per_second)}, {"factor", or_null(record.upper_factor)}};
   json["precision"] = record.precision;
   json["run"] = {{"id", record.run.id},

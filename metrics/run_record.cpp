@@ -9,11 +9,6 @@ namespace {
 /// Divided, not multiplied: 412351 us then prints as 0.412351.
 double seconds(Nanos value) { return static_cast<double>(value.count()) / 1e9; }
 
-std::optional<double> percentile(const HistogramSnapshot& histogram, double q) {
-  const auto value = histogram.percentile_if_enough(q);
-  return value ? std::optional{seconds(*value)} : std::nullopt;
-}
-
 OperationRecord record_of(const OpTotals& op, Nanos duration) {
   OperationRecord r;
   r.asked = op.asked;
@@ -109,11 +104,11 @@ LatencyRecord summarise(const HistogramSnapshot& histogram) {
   if (histogram.empty()) return r;
   r.mean = seconds(histogram.mean());
   r.min = seconds(histogram.min());
-  r.p50 = percentile(histogram, 0.5);
-  r.p90 = percentile(histogram, 0.9);
-  r.p95 = percentile(histogram, 0.95);
-  r.p99 = percentile(histogram, 0.99);
-  r.p999 = percentile(histogram, 0.999);
+  r.p50 = percentile_seconds(histogram, 0.5);
+  r.p90 = percentile_seconds(histogram, 0.9);
+  r.p95 = percentile_seconds(histogram, 0.95);
+  r.p99 = percentile_seconds(histogram, 0.99);
+  r.p999 = percentile_seconds(histogram, 0.999);
   r.max = seconds(histogram.max());
   return r;
 }
@@ -150,6 +145,17 @@ SloRecord to_record(const SloResult& result) {
   return r;
 }
 
+std::optional<double> percentile_seconds(const HistogramSnapshot& histogram, double q) {
+  const auto value = histogram.percentile_if_enough(q);
+  return value ? std::optional{seconds(*value)} : std::nullopt;
+}
+
+LedgerRecord ledger_of(const Totals& totals) {
+  const auto all = totals.everything();
+  return {totals.ledger_holds(), all.asked,   all.sent,        all.acknowledged, all.failed,
+          all.timed_out,         all.dropped, all.in_flight(), all.not_started()};
+}
+
 void fill_measurements(RunRecord& record, Totals& totals, const std::vector<PhaseTiming>& timings, WallTime start) {
   for (size_t p = 0; p < totals.phases.size(); ++p) {
     totals.phases[p].duration = p < timings.size() ? from_seconds(timings[p].duration_seconds) : Nanos{0};
@@ -179,9 +185,7 @@ void fill_measurements(RunRecord& record, Totals& totals, const std::vector<Phas
   record.convergence = record_of(totals.convergence());
   record.staleness = record_of(totals.staleness(), totals.layout.staleness_resolution);
 
-  const auto all = totals.everything();
-  record.ledger = {totals.ledger_holds(), all.asked,   all.sent,        all.acknowledged, all.failed,
-                   all.timed_out,         all.dropped, all.in_flight(), all.not_started()};
+  record.ledger = ledger_of(totals);
 
   record.errors.clear();
   const auto run_start = unix_seconds(start);

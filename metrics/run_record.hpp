@@ -176,14 +176,6 @@ struct HubRecord {
   friend bool operator==(const HubRecord&, const HubRecord&) = default;
 };
 
-struct WorkerRecord {
-  std::string name;
-  uint64_t devices = 0;
-  double cpu_seconds = 0;
-  bool lost = false;
-  friend bool operator==(const WorkerRecord&, const WorkerRecord&) = default;
-};
-
 /// One class of operations in the books of a hub with a tier, over the whole run. JSON `throttling.classes[]`.
 struct ThrottlingClass {
   std::string name;                                       ///< lowerCamel, e.g. `twinReads`
@@ -211,6 +203,22 @@ struct LedgerRecord {
   uint64_t asked = 0, sent = 0, acknowledged = 0, failed = 0, timed_out = 0, dropped = 0, in_flight = 0,
            not_started = 0;
   friend bool operator==(const LedgerRecord&, const LedgerRecord&) = default;
+};
+
+/// One worker process of the generator. JSON `workers[]`; none when the generator was a single process.
+struct WorkerRecord {
+  std::string name;  ///< `worker-1`
+  uint64_t devices = 0;
+  double cpu_seconds = 0;
+  bool lost = false;
+  std::string end;  ///< of a lost one: `was killed by signal 9 (Killed)`
+  uint64_t pid = 0;
+  uint64_t shards = 0;
+  uint64_t resident_bytes = 0;             ///< at the end; pages that processes share count in each. 0 of a lost one
+  double busy_share = 0;                   ///< of its busiest shard in its busiest recorded phase, 0..1
+  std::optional<double> schedule_lag_p99;  ///< recorded phases, seconds; absent with too few samples
+  LedgerRecord ledger;                     ///< its part of the run's; of a lost one until then
+  friend bool operator==(const WorkerRecord&, const WorkerRecord&) = default;
 };
 
 /// summary.json.
@@ -248,6 +256,11 @@ struct PhaseTiming {
   double duration_seconds = 0;
   std::string note;
 };
+
+/// All phases and streams together.
+LedgerRecord ledger_of(const Totals& totals);
+/// Seconds; absent with too few samples beyond `q` (histogram.hpp).
+std::optional<double> percentile_seconds(const HistogramSnapshot& histogram, double q);
 
 /// Fills `phases`, `operations`, `convergence`, `staleness`, `ledger`, `errors`, the counted parts of `devices`
 /// and the measured parts of `generator` (schedule lag, dropped share, bytes) from final totals. Sets the totals' phase

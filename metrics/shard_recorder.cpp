@@ -21,18 +21,19 @@ std::optional<PhaseIndex> RecorderLayout::find_phase(std::string_view name) cons
 ShardRecorder::ShardRecorder(RecorderLayout layout)
     : layout_{std::move(layout)},
       streams_{layout_.streams.size()},
-      cells_{std::make_unique<Cell[]>(layout_.phases.size() * layout_.streams.size())},
-      phases_{std::make_unique<PhaseCell[]>(layout_.phases.size())} {}
+      cells_{layout_.phases.size() * layout_.streams.size()},
+      phases_{layout_.phases.size()},
+      health_{1} {}
 
 void ShardRecorder::set_devices(const DeviceCounts& now) {
-  health_.devices[0].set(now.offline);
-  health_.devices[1].set(now.connecting);
-  health_.devices[2].set(now.online);
-  health_.devices[3].set(now.waiting);
+  health().devices[0].set(now.offline);
+  health().devices[1].set(now.connecting);
+  health().devices[2].set(now.online);
+  health().devices[3].set(now.waiting);
 }
 
 DeviceCounts ShardRecorder::devices() const {
-  const auto at = [this](size_t i) { return static_cast<uint32_t>(health_.devices[i].get()); };
+  const auto at = [this](size_t i) { return static_cast<uint32_t>(health().devices[i].get()); };
   return {at(0), at(1), at(2), at(3)};
 }
 

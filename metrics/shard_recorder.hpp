@@ -1,6 +1,8 @@
 // What one shard writes while it runs: a cell of counters and histograms for each (phase, stream), convergence per
 // phase, and the shard's own health. One writer (the shard's thread), any readers, no locks; recording costs a few
-// nanoseconds and never allocates. `Aggregator` adds shards up; nobody else needs to read here.
+// nanoseconds and never allocates. `Aggregator` adds shards up; nobody else needs to read here. The counters lie in
+// memory that forked processes share, so the writer may also be a worker process forked after the recorder was made,
+// and what it counted outlives it.
 //
 // The ledger every operation goes through, in this order:
 //
@@ -18,13 +20,13 @@
 
 #include <array>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "metrics/histogram.hpp"
 #include "metrics/op.hpp"
+#include "metrics/shared_array.hpp"
 #include "sim/base/time.hpp"
 
 namespace twinstorm::metrics {
@@ -186,20 +188,22 @@ class alignas(64) ShardRecorder {
   /// How late an operation was started, against when it was due.
   void schedule_lag(PhaseIndex phase, Nanos lag) { phases_[phase].schedule_lag.record(lag); }
   void set_devices(const DeviceCounts& now);
-  void reconnected(ReconnectReason reason) { health_.reconnects[static_cast<size_t>(reason)].add(); }
+  void reconnected(ReconnectReason reason) { health().reconnects[static_cast<size_t>(reason)].add(); }
   /// A device answered a direct method.
-  void method_answered() { health_.methods_answered.add(); }
+  void method_answered() { health().methods_answered.add(); }
   /// A device received a cloud-to-device message.
-  void message_received() { health_.messages_received.add(); }
+  void message_received() { health().messages_received.add(); }
   /// One turn of the event loop begins. `wall_seconds` (since 1970) stamps the errors counted until the next turn.
   void turn(int64_t wall_seconds) {
     wall_seconds_ = wall_seconds;
-    health_.turns.add();
+    health().turns.add();
   }
   /// Time the loop spent working rather than waiting.
-  void busy(Nanos spent) { health_.busy_ns.add(static_cast<uint64_t>(spent.count())); }
-  void bytes_in(uint64_t bytes) { health_.bytes_in.add(bytes); }
-  void bytes_out(uint64_t bytes) { health_.bytes_out.add(bytes); }
+  void busy(Nanos spent) { health().busy_ns.add(static_cast<uint64_t>(spent.count())); }
+  void bytes_in(uint64_t bytes) { health().bytes_in.add(bytes); }
+  void bytes_out(uint64_t bytes) { health().bytes_out.add(bytes); }
+  /// What the shard still has to end: operations, simulated work and convergence slots.
+  void set_open_work(uint64_t open) { health().open_work.set(open); }
 
   // --- for readers --------------------------------------------------------------------------------------------------
   struct ErrorCell {
@@ -225,13 +229,15 @@ class alignas(64) ShardRecorder {
     std::array<Counter, kReconnectReasonCount> reconnects;
     Counter busy_ns, turns, bytes_in, bytes_out;
     Counter methods_answered, messages_received;
+    Counter open_work;
   };
   const Cell& cell(StreamIndex stream, PhaseIndex phase) const { return cells_[phase * streams_ + stream]; }
   const PhaseCell& phase(PhaseIndex phase) const { return phases_[phase]; }
-  const Health& health() const { return health_; }
+  const Health& health() const { return health_[0]; }
   DeviceCounts devices() const;
 
  private:
+  Health& health() { return health_[0]; }
   Cell& cell(StreamIndex stream, PhaseIndex phase) { return cells_[phase * streams_ + stream]; }
   void note_error(Cell& c, ErrorClass error) {
     auto& e = c.errors[static_cast<size_t>(error)];
@@ -248,9 +254,9 @@ class alignas(64) ShardRecorder {
   RecorderLayout layout_;
   size_t streams_;
   int64_t wall_seconds_ = 0;
-  std::unique_ptr<Cell[]> cells_;  // [phase][stream]
-  std::unique_ptr<PhaseCell[]> phases_;
-  Health health_;
+  SharedArray<Cell> cells_;  // [phase][stream]
+  SharedArray<PhaseCell> phases_;
+  SharedArray<Health> health_;
 };
 static_assert(sizeof(ShardRecorder) % 64 == 0 && sizeof(ShardRecorder::Cell) % 64 == 0,
               "two shards must never share a cache line");

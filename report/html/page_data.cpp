@@ -566,9 +566,13 @@ Json generator(const LoadedRun& run, const Timeline& timeline) {
   figures.emplace_back("Received and sent",
                        fmt::format("{} and {}", format_size(g.bytes_in), format_size(g.bytes_out)));
   for (const auto& worker : run.record.workers) {
-    figures.emplace_back(fmt::format("Worker {}", printable(worker.name, 60)),
-                         fmt::format("{}, CPU {}{}", counted(worker.devices, "device", "devices"),
-                                     duration_text(worker.cpu_seconds), worker.lost ? ", LOST" : ""));
+    auto text = fmt::format("{}, {} sent, {} acknowledged, CPU {}, busiest loop {}",
+                            counted(worker.devices, "device", "devices"), format_count(worker.ledger.sent),
+                            format_count(worker.ledger.acknowledged), duration_text(worker.cpu_seconds),
+                            percent_text(worker.busy_share));
+    if (worker.schedule_lag_p99) text += fmt::format(", schedule lag p99 {}", duration_text(*worker.schedule_lag_p99));
+    if (worker.lost) text += fmt::format(". LOST: it {}", printable(worker.end, 200));
+    figures.emplace_back(printable(worker.name, 60), std::move(text));
   }
   const auto lag_limit = latency_limit(run, [](const auto& s) { return s.metric == metrics::SloMetric::schedule_lag; });
   return {{"figures", to_pairs(figures)},

@@ -339,7 +339,17 @@ class TextReport {
         "  schedule lag p99 {}, CPU {}, memory {}{}\n", duration_text(g.schedule_lag.p99), duration_text(g.cpu_seconds),
         format_size(g.resident_bytes),
         busiest == g.busy_shares.end() ? std::string{} : fmt::format(", busiest loop {}", percent_text(*busiest)));
+    for (const auto& worker : record_.workers) this->worker(worker);
     if (record_.canary) canary(*record_.canary);
+  }
+
+  void worker(const metrics::WorkerRecord& w) {
+    out_ += fmt::format("  {}: {}, {} acknowledged, CPU {}, busiest loop {}", printable(w.name, 60),
+                        counted(w.devices, "device", "devices"), format_count(w.ledger.acknowledged),
+                        duration_text(w.cpu_seconds), percent_text(w.busy_share));
+    if (w.schedule_lag_p99) out_ += fmt::format(", schedule lag p99 {}", duration_text(*w.schedule_lag_p99));
+    if (w.lost) out_ += ", " + toned("LOST", Tone::bad) + fmt::format(": {}", printable(w.end, 200));
+    out_ += "\n";
   }
 
   void canary(const metrics::CanaryRecord& c) {

@@ -165,6 +165,11 @@ void scenario_options(CLI::App& app, ScenarioOptions& options) {
   app.add_option("--shards", options.shards, "Threads of the generator; default: one per core, less the hub's")
       ->envname("TWINSTORM_SHARDS")
       ->check(CLI::Range(1, 256));
+  app.add_option("--workers", options.workers,
+                 "Processes that the generator's threads are spread over, for more devices than one process may have "
+                 "descriptors; default 1")
+      ->envname("TWINSTORM_WORKERS")
+      ->check(CLI::Range(1, 64));
 }
 
 /// What is wrong with the command that `args` (in order) begin with; empty when it is one. CLI11 would only say that a

@@ -278,10 +278,10 @@ Result<ControlAnswer> control_request(const HubLink& hub, const std::string& met
 }
 
 Result<Provisioned> provision(const HubLink& hub, const FleetPlan& plan, const device::Authority& authority,
-                              const Progress& progress, const Progress& throttled) {
+                              Stripe stripe, const Progress& progress, const Progress& throttled) {
   Provisioned result;
   std::vector<DeviceIndex> devices, known;
-  for (DeviceIndex device = 0; device < plan.scenario.device_count(); ++device) {
+  for (DeviceIndex device = stripe.first; device < plan.scenario.device_count(); device += stripe.of) {
     (plan.registered_before(device) ? known : devices).push_back(device);
   }
   const size_t batches = (devices.size() + kBulk - 1) / kBulk;

@@ -45,16 +45,21 @@ Result<ControlAnswer> control_get(const HubLink& hub, const std::string& target)
 Result<ControlAnswer> control_request(const HubLink& hub, const std::string& method, const std::string& target,
                                       const std::string& body);
 
+/// Every `of`-th device, from `first`: those of one hub among several.
+struct Stripe {
+  uint32_t first = 0, of = 1;
+};
+
 struct Provisioned {
   uint64_t created = 0;
   std::vector<DeviceIndex> existing;  ///< were registered already, by an earlier run: they keep their twins
 };
-/// Registers every device of the plan with its tags and its credentials (a key made by `authority`, the thumbprint of
-/// its certificate, or the word of a CA), 100 a request. Waits and repeats
-/// when the hub throttles. Errors: `unavailable` (no connection), `unauthorized`, `already_exists` (a device of someone
-/// else has such an id; its key is never touched), or what the hub said.
+/// Registers the devices of the plan in `stripe` with its tags and its credentials (a key made by `authority`, the
+/// thumbprint of its certificate, or the word of a CA), 100 a request. Waits and repeats when the hub throttles.
+/// Errors: `unavailable` (no connection), `unauthorized`, `already_exists` (a device of someone else has such an id;
+/// its key is never touched), or what the hub said.
 Result<Provisioned> provision(const HubLink& hub, const FleetPlan& plan, const device::Authority& authority,
-                              const Progress& progress, const Progress& throttled = {});
+                              Stripe stripe, const Progress& progress = {}, const Progress& throttled = {});
 
 /// Reads the twins of the devices, several at a time, and hands each body over: `visit(position in devices, status,
 /// body)`. A twin that cannot be read after retries is handed over with status 0.

@@ -36,6 +36,13 @@ struct FleetLinks {
 /// Errors name the fleet, or the back end, and what the hub lacks.
 Result<FleetLinks> make_fleet_links(const HubLink& hub, const scenario::Scenario& scenario);
 
+/// One hub of a run and all it takes to use it. Device i of the plan lives at site i mod N. Shards hold on to it.
+struct HubSite {
+  HubLink hub;
+  FleetLinks links;
+  device::Authority authority;
+};
+
 /// How Paho reaches the hub the way this fleet does: the canary, and fleets with `engine: paho`.
 transport::PahoLink paho_link(const HubLink& hub, const scenario::Fleet& fleet);
 

@@ -20,13 +20,6 @@
 namespace twinstorm::run {
 namespace {
 
-std::string describe(int status) {
-  if (WIFSIGNALED(status)) {
-    return fmt::format("was killed by signal {} ({})", WTERMSIG(status), strsignal(WTERMSIG(status)));
-  }
-  return fmt::format("ended with exit code {}", WEXITSTATUS(status));
-}
-
 std::string last_lines(const std::string& path) {
   std::ifstream file{path};
   std::string line, text;
@@ -81,8 +74,8 @@ Result<HubAddress> read_ready_file(const std::string& path) {
 }
 
 Result<HubProcess> HubProcess::start(const Options& options) {
-  const std::string ready = options.folder + "/hub-ready.json";
-  const std::string log = options.folder + "/hub.log";
+  const std::string ready = fmt::format("{}/{}-ready.json", options.folder, options.name);
+  const std::string log = fmt::format("{}/{}.log", options.folder, options.name);
   ::unlink(ready.c_str());
   const int log_fd = ::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (log_fd < 0) return make_error(ErrorCode::io, fmt::format("cannot write {}: {}", log, std::strerror(errno)));
@@ -181,7 +174,7 @@ void HubProcess::remove_data() {
 std::optional<std::string> HubProcess::ended() {
   if (end_ || pid_ < 0) return end_;
   int status = 0;
-  if (waitpid(pid_, &status, WNOHANG) == pid_) end_ = describe(status);
+  if (waitpid(pid_, &status, WNOHANG) == pid_) end_ = describe_exit(status);
   return end_;
 }
 
@@ -193,7 +186,7 @@ void HubProcess::stop() {
     kill(pid_, SIGKILL);
     int status = 0;
     waitpid(pid_, &status, 0);
-    end_ = describe(status);
+    end_ = describe_exit(status);
   }
 }
 

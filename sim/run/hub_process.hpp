@@ -33,6 +33,7 @@ class HubProcess {
   struct Options {
     std::string binary;                 ///< path of the twinstorm executable
     std::string folder;                 ///< existing folder for the ready file and the log
+    std::string name = "hub";           ///< of these two files; another for each hub in the folder
     unsigned threads = 1;               ///< hub shards
     bool mqtts = false, https = false;  ///< also listens with TLS, with certificates made for this process
     scenario::Target::Hub behavior;     ///< tier, units, queries, faults; its `threads` are not used

@@ -1,6 +1,7 @@
 #include "sim/run/process_stats.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -8,6 +9,7 @@
 
 #include <fmt/format.h>
 #include <malloc.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace twinstorm::run {
@@ -52,6 +54,13 @@ double thread_cpu_seconds(std::initializer_list<std::string_view> names) {
     if (counts) seconds += read_stat(task.path() / "stat").cpu_seconds;
   }
   return seconds;
+}
+
+std::string describe_exit(int status) {
+  if (WIFSIGNALED(status)) {
+    return fmt::format("was killed by signal {} ({})", WTERMSIG(status), strsignal(WTERMSIG(status)));
+  }
+  return fmt::format("ended with exit code {}", WEXITSTATUS(status));
 }
 
 uint64_t heap_in_use() {

@@ -22,7 +22,7 @@
 #include "sim/run/hub_link.hpp"
 #include "sim/run/hub_process.hpp"
 #include "sim/run/process_stats.hpp"
-#include "sim/run/shard.hpp"
+#include "sim/run/workers.hpp"
 #include "sim/scenario/plan.hpp"
 
 namespace twinstorm::run {
@@ -39,7 +39,6 @@ constexpr Nanos kAnnounceAhead = std::chrono::milliseconds{10};  // shards hear 
 constexpr Nanos kSettle = std::chrono::milliseconds{50};
 constexpr Nanos kCanaryConnects = std::chrono::seconds{2};  // the run does not wait longer for it
 constexpr uint64_t kDiskNeeded = 16 * 1024 * 1024;
-constexpr size_t kExamples = 5;
 
 struct ConvergenceState {
   uint64_t started = 0, good = 0, failed = 0, ended = 0;
@@ -83,22 +82,8 @@ class Run {
     if (!writer) return writer.error();
     writer_.emplace(std::move(*writer));
 
-    if (const auto ok = find_hub(); !ok) return ok.error();
-    auto links = make_fleet_links(*hub_, scenario());
-    if (!links) return links.error();
-    links_ = std::move(*links);
-    if (const auto ok = check_fleet_links(*hub_, scenario(), links_); !ok) return ok.error();
-    // The same service key gives the same device keys, so a later run can use the devices of an earlier one.
-    authority_.emplace(hub_->host_name, group_key_);
-    ui_.step(fmt::format("registering {} devices", scenario().device_count()));
-    const auto provisioned = provision(
-        *hub_, *plan_, *authority_,
-        [&](uint64_t done, uint64_t total) { ui_.progress("registering devices", done, total); },
-        [&](uint64_t done, uint64_t total) {
-          ui_.progress("registering devices (throttled by the hub, waiting)", done, total);
-        });
-    if (!provisioned) return provisioned.error();
-    existing_ = provisioned->existing;
+    if (const auto ok = find_hubs(); !ok) return ok.error();
+    if (const auto ok = register_devices(); !ok) return ok.error();
     if (scenario().canary && !scenario().fleets.empty()) make_canary();
     return {};
   }
@@ -106,15 +91,16 @@ class Run {
   /// A run without its canary is still a run: what is missing is said in the report.
   void make_canary() {
     const uint32_t fleet = make_canary_plan(scenario()).fleet;
-    Canary::Config config{canary_device_id(options_.folder.filename().string()), links_.targets[fleet],
-                          paho_link(*hub_, scenario().fleets[fleet]), plan_.get()};
+    const auto& site = *sites_.front();
+    Canary::Config config{canary_device_id(options_.folder.filename().string()), site.links.targets[fleet],
+                          paho_link(site.hub, scenario().fleets[fleet]), plan_.get()};
     if (scenario().fleets[fleet].transport == scenario::TransportKind::mqttws) {
       // Paho is no judge over WebSocket (paho_client.hpp).
-      config.link.tls = config.link.tls && hub_->mqtts.port() != 0;
-      config.target.endpoint = config.link.tls ? hub_->mqtts : hub_->mqtt;
+      config.link.tls = config.link.tls && site.hub.mqtts.port() != 0;
+      config.target.endpoint = config.link.tls ? site.hub.mqtts : site.hub.mqtt;
     }
     const auto id = config.device_id;
-    auto made = Canary::create(std::move(config), *hub_, *authority_, clock_);
+    auto made = Canary::create(std::move(config), site.hub, site.authority, clock_);
     if (made) {
       canary_ = std::move(*made);
     } else {
@@ -138,89 +124,140 @@ class Run {
     return {};
   }
 
-  Result<void> find_hub() {
+  Result<void> find_hubs() {
     const auto& target = scenario().target;
-    HubAddress address;
-    if (target.kind == scenario::Target::Kind::embedded) {
-      ui_.step("starting the embedded hub");
-      const auto ports = needed_ports(scenario());
+    if (target.kind != scenario::Target::Kind::embedded) {
+      auto address = find_target(target);
+      if (!address) return address.error();
+      target_name_ = address->host_name;
+      return add_site(*address);
+    }
+    target_name_ = "embedded";
+    const auto ports = needed_ports(scenario());
+    for (unsigned i = 0; i < target.hub.processes; ++i) {
+      ui_.step(target.hub.processes == 1 ? "starting the embedded hub"
+                                         : fmt::format("starting embedded hub {} of {}", i + 1, target.hub.processes));
       auto process = HubProcess::start(
           {.binary = options_.binary,
            .folder = options_.folder.string(),
+           .name = target.hub.processes == 1 ? "hub" : fmt::format("hub-{}", i + 1),
            .threads = target.hub.threads,
            .mqtts = ports.mqtts,
            .https = ports.https,
            .behavior = target.hub,
            .device_authority_pem = device_authority_ ? device_authority_->certificate_pem : std::string{}});
       if (!process) return process.error();
-      hub_process_.emplace(std::move(*process));
-      address = hub_process_->address();
-      target_name_ = "embedded";
-    } else {
-      auto found = find_target(target);
-      if (!found) return found.error();
-      address = std::move(*found);
-      target_name_ = address.host_name;
+      hubs_.push_back(std::move(*process));
+      if (const auto ok = add_site(hubs_.back().address()); !ok) return ok.error();
     }
+    return {};
+  }
+
+  Result<void> add_site(const HubAddress& address) {
     auto hub = make_hub_link(address, [this] { return control_.signals.load() > 1; });
     if (!hub) return hub.error();
-    hub_.emplace(std::move(*hub));
+    auto links = make_fleet_links(*hub, scenario());
+    if (!links) return links.error();
+    if (const auto ok = check_fleet_links(*hub, scenario(), *links); !ok) return ok.error();
+    // The same service key gives the same device keys, so a later run can use the devices of an earlier one.
     const auto parsed = protocol::parse_connection_string(address.service_connection_string);
     const auto digest = protocol::hmac_sha256(parsed->shared_access_key, "twinstorm device keys");
-    group_key_.assign(digest.begin(), digest.end());
+    device::Authority authority{hub->host_name, std::string{digest.begin(), digest.end()}};
+    sites_.push_back(
+        std::make_unique<const HubSite>(HubSite{std::move(*hub), std::move(*links), std::move(authority)}));
+    return {};
+  }
+
+  Result<void> register_devices() {
+    const uint64_t total = scenario().device_count();
+    ui_.step(fmt::format("registering {} devices", total));
+    uint64_t before = 0;
+    for (uint32_t i = 0; i < sites_.size(); ++i) {
+      uint64_t here = 0;
+      const auto provisioned = provision(
+          sites_[i]->hub, *plan_, sites_[i]->authority, {i, static_cast<uint32_t>(sites_.size())},
+          [&](uint64_t done, uint64_t of) {
+            here = of;
+            ui_.progress("registering devices", before + done, total);
+          },
+          [&](uint64_t done, uint64_t) {
+            ui_.progress("registering devices (throttled by the hub, waiting)", before + done, total);
+          });
+      if (!provisioned) return provisioned.error();
+      before += here;
+      existing_.insert(existing_.end(), provisioned->existing.begin(), provisioned->existing.end());
+    }
     return {};
   }
 
   Result<void> start_shards() {
-    const bool model = scenario().checks(scenario::Invariant::final_state_matches);
-    for (ShardId id = 0; id < options_.shards; ++id) {
-      Shard::Config config{.id = id,
-                           .shards = options_.shards,
-                           .plan = plan_.get(),
-                           .targets = links_.targets,
-                           .hub = &*hub_,
-                           .authority = &*authority_,
-                           .keep_model = model,
-                           .client_type = client_type(),
-                           .run_tag = run_tag()};
-      shards_.push_back(std::make_unique<Shard>(std::move(config), clock_));
-    }
-    if (model && !existing_.empty()) seed_models();
-    if (hub_process_) {
-      if (const auto started = start_tier(*hub_); !started) return started.error();
+    Workers::Config config{.workers = options_.workers,
+                           .group = {.shards = options_.shards,
+                                     .plan = plan_.get(),
+                                     .keep_models = scenario().checks(scenario::Invariant::final_state_matches),
+                                     .client_type = client_type(),
+                                     .run_tag = run_tag()},
+                           .existing = existing_};
+    for (const auto& site : sites_) config.group.sites.push_back(site.get());
+    // Before anything here has a thread: workers are forks.
+    auto workers = Workers::prepare(std::move(config), clock_);
+    if (!workers) return workers.error();
+    workers_ = std::move(*workers);
+    if (workers_->seeding_problem()) event("note", *workers_->seeding_problem());
+    for (const auto& site : sites_) {
+      if (hubs_.empty()) break;
+      if (const auto started = start_tier(site->hub); !started) return started.error();
     }
     // From here on the hub counts what this run does, and nothing else.
-    counts_before_ = read_hub_counts(*hub_);
-    if (hub_process_ && !counts_before_) return counts_before_.error();
-    if (const auto throttling = read_throttling(*hub_)) throttling_before_ = *throttling;
+    counts_before_ = read_counts();
+    if (!hubs_.empty() && !counts_before_) return counts_before_.error();
+    if (const auto throttling = read_throttling(sites_.front()->hub)) throttling_before_ = *throttling;
     if (canary_) {
       // Before the heap is read: what Paho needs is no device's.
       canary_->start();
       canary_->wait_connected(kCanaryConnects);
     }
-    heap_before_connect_ = heap_in_use();
-    std::vector<const metrics::ShardRecorder*> recorders;
-    for (const auto& shard : shards_) recorders.push_back(&shard->recorder());
+    heap_before_connect_ = workers_->heap();
     start_ = clock_.mono() + kSettle;
     // Events and series count from here; the wall clock only labels it.
     started_wall_ = clock_.wall() + kSettle;
     wall_offset_ = clock_.wall().time_since_epoch() - clock_.mono().time_since_epoch();
-    aggregator_.emplace(plan_->layout, recorders, start_);
+    aggregator_.emplace(plan_->layout, workers_->recorders(), start_);
     next_interval_ = start_ + kInterval;
     collector_ = std::make_shared<metrics::PrometheusCollector>(
         metrics::ExportInfo{options_.folder.filename().string(), scenario().name, options_.version, target_name_,
                             scenario().device_count()},
-        plan_->layout, recorders);
+        plan_->layout, workers_->recorders());
     if (!options_.metrics_listen.empty()) {
       auto endpoint = metrics::MetricsEndpoint::start(options_.metrics_listen, {collector_});
       if (!endpoint) return endpoint.error();
       ui_.step("metrics at " + endpoint->url());
       endpoint_.emplace(std::move(*endpoint));
     }
-    cpu_before_ = process_stats(getpid()).cpu_seconds;
-    hub_cpu_before_ = hub_process_ ? hub_process_->cpu_seconds() : 0;
-    for (const auto& shard : shards_) threads_.emplace_back([&each = *shard] { each.run(); });
+    cpu_before_ = workers_->used().cpu_seconds;
+    hub_cpu_before_ = hub_used().cpu_seconds;
+    workers_->start();
     return {};
+  }
+
+  /// What all hubs counted.
+  Result<std::map<std::string, uint64_t>> read_counts() const {
+    std::map<std::string, uint64_t> all;
+    for (const auto& site : sites_) {
+      const auto counts = read_hub_counts(site->hub);
+      if (!counts) return counts.error();
+      for (const auto& [name, count] : *counts) all[name] += count;
+    }
+    return all;
+  }
+
+  ProcessStats hub_used() const {
+    ProcessStats all;
+    for (const auto& hub : hubs_) {
+      all.cpu_seconds += hub.cpu_seconds();
+      all.resident_bytes += hub.resident_bytes();
+    }
+    return all;
   }
 
   /// In the form of the official SDKs: product, version, platform.
@@ -235,19 +272,6 @@ class Run {
     return fmt::format("{:010x}", mix64(static_cast<uint64_t>(started_wall_.time_since_epoch().count())) >> 24);
   }
 
-  /// Devices that were there before start from what the hub holds now.
-  void seed_models() {
-    const auto read = read_twins(*hub_, *plan_, existing_,
-                                 [&](size_t i, int status, std::string_view body) {
-                                   if (status == 200)
-                                     shard_of(existing_[i]).oracle().seed(existing_[i] / options_.shards, body);
-                                 },
-                                 {});
-    if (!read) event("note", read.error().message);
-  }
-
-  Shard& shard_of(DeviceIndex device) { return *shards_[device % options_.shards]; }
-
   // --- during
   // ------------------------------------------------------------------------------------------------------------
   void run_phase(uint32_t index) {
@@ -256,7 +280,7 @@ class Run {
     phase_ = index;
     phase_begin_ = begin;
     const auto busy_before = busy();
-    for (const auto& shard : shards_) shard->begin_phase(index, begin);
+    workers_->begin_phase(index, begin);
     if (canary_) canary_->begin_phase(index, begin);
     collector_->set_phase(index);
     for (uint32_t stream = 0; stream < plan_->layout.streams.size(); ++stream) collector_->set_target_rate(stream, 0);
@@ -306,14 +330,16 @@ class Run {
 
   std::vector<Nanos> busy() const {
     std::vector<Nanos> all;
-    for (const auto& shard : shards_) all.emplace_back(static_cast<int64_t>(shard->recorder().health().busy_ns.get()));
+    for (const auto* recorder : workers_->recorders()) {
+      all.emplace_back(static_cast<int64_t>(recorder->health().busy_ns.get()));
+    }
     return all;
   }
 
   /// The share of a recorded phase that each shard worked; what counts is each shard's worst phase of at least a
   /// second.
   void note_busy(const scenario::Phase& phase, const std::vector<Nanos>& before, Nanos length) {
-    busy_shares_.resize(shards_.size());
+    busy_shares_.resize(before.size());
     if (!phase.record || length < kInterval) return;
     const auto after = busy();
     for (size_t i = 0; i < after.size(); ++i) {
@@ -339,15 +365,30 @@ class Run {
       if (!ending_) event("signal", "stopping because of " + std::string{strsignal(control_.last_signal.load())});
       ending_ = true;
     }
-    if (hub_process_ && !hub_end_) {
-      if (auto end = hub_process_->ended()) {
-        hub_end_ = "the embedded hub " + *end;
-        end_reason_ = *hub_end_;
-        event("error", *hub_end_);
-        ending_ = true;
-      }
+    note_lost_workers();
+    if (!hub_end_ && look_for_hub_end()) {
+      end_reason_ = *hub_end_;
+      event("error", *hub_end_);
+      ending_ = true;
     }
     return ending_;
+  }
+
+  void note_lost_workers() {
+    for (const auto* worker : workers_->newly_lost()) {
+      event("error", fmt::format("{} (process {}) {}", worker->name, worker->pid, *worker->end));
+      ui_.step(fmt::format("{} {}: the run goes on without its {} devices, and is not valid", worker->name,
+                           *worker->end, worker->devices));
+    }
+  }
+
+  bool look_for_hub_end() {
+    for (size_t i = 0; i < hubs_.size() && !hub_end_; ++i) {
+      const auto end = hubs_[i].ended();
+      if (!end) continue;
+      hub_end_ = hubs_.size() == 1 ? "the embedded hub " + *end : fmt::format("embedded hub {} {}", i + 1, *end);
+    }
+    return hub_end_.has_value();
   }
 
   void interval(MonoTime now) {
@@ -361,7 +402,7 @@ class Run {
       snapshot.streams[load.stream].target_rate = rate;
       collector_->set_target_rate(load.stream, rate);
     }
-    const auto stats = process_stats(getpid());
+    const auto stats = workers_->used();
     if (last_cpu_) snapshot.cpu_share = (stats.cpu_seconds - *last_cpu_) / snapshot.seconds;
     last_cpu_ = stats.cpu_seconds;
     snapshot.resident_bytes = stats.resident_bytes;
@@ -381,9 +422,9 @@ class Run {
 
   ConvergenceState convergence() const {
     ConvergenceState state;
-    for (const auto& shard : shards_) {
+    for (const auto* recorder : workers_->recorders()) {
       for (uint32_t phase = 0; phase < plan_->layout.phases.size(); ++phase) {
-        const auto& cell = shard->recorder().phase(phase);
+        const auto& cell = recorder->phase(phase);
         const auto ended = [&](ConvergenceOutcome outcome) { return cell.ended[static_cast<size_t>(outcome)].get(); };
         state.good += ended(ConvergenceOutcome::applied) + ended(ConvergenceOutcome::superseded);
         state.failed += ended(ConvergenceOutcome::failed) + ended(ConvergenceOutcome::apply_failed);
@@ -415,7 +456,7 @@ class Run {
 
   uint64_t online() const {
     uint64_t count = 0;
-    for (const auto& shard : shards_) count += shard->recorder().devices().online;
+    for (const auto* recorder : workers_->recorders()) count += recorder->devices().online;
     return count;
   }
   /// Devices of the fleets that phases up to this one connect.
@@ -433,9 +474,10 @@ class Run {
 
   void measure_heap() {
     if (online() == 0 || online() < scenario().device_count()) return;
-    const uint64_t now = heap_in_use();
-    if (now <= heap_before_connect_) return;
-    heap_per_device_ = static_cast<double>(now - heap_before_connect_) / static_cast<double>(scenario().device_count());
+    const auto now = workers_->heap();
+    if (!now || !heap_before_connect_ || *now <= *heap_before_connect_) return;
+    heap_per_device_ =
+        static_cast<double>(*now - *heap_before_connect_) / static_cast<double>(scenario().device_count());
   }
 
   // --- after
@@ -444,7 +486,7 @@ class Run {
     connected_at_end_ = online();
     // The last phase is left ahead of its end, as every phase is: its arrivals until then are still to come.
     const MonoTime begin = std::max(clock_.mono(), phase_end_);
-    for (const auto& shard : shards_) shard->finish_load(begin);
+    workers_->finish_load(begin);
     if (canary_) canary_->finish(begin);
     ui_.step("waiting for what is in flight");
     std::this_thread::sleep_until(begin);
@@ -452,9 +494,7 @@ class Run {
     const MonoTime limit = begin + (hopeless ? Nanos{0} : scenario().limits.drain_timeout);
     std::this_thread::sleep_for(kSettle);  // the shards' own view of what is open follows one turn later
     while (clock_.mono() < limit && control_.signals.load() < 2) {
-      uint64_t open = 0;
-      for (const auto& shard : shards_) open += shard->open_work();
-      if (open == 0) break;
+      if (workers_->open_work() == 0) break;
       const bool was_ending = ending_;
       tick(clock_.mono());
       if (hub_end_ && !was_ending) break;
@@ -463,12 +503,12 @@ class Run {
   }
 
   void stop_shards() {
-    for (const auto& shard : shards_) shard->stop();
-    for (auto& thread : threads_) thread.join();
+    findings_ = workers_->stop();
+    note_lost_workers();
     // What happened since the last whole second belongs to the series too.
     interval(clock_.mono());
     duration_seconds_ = to_seconds(clock_.mono() - start_);
-    const auto stats = process_stats(getpid());
+    const auto stats = workers_->used();
     generator_cpu_ = stats.cpu_seconds - cpu_before_;
     generator_resident_ = stats.resident_bytes;
     totals_.emplace(aggregator_->totals());
@@ -480,19 +520,17 @@ class Run {
   }
 
   void check() {
-    if (hub_process_ && !hub_end_) {
-      if (const auto end = hub_process_->ended()) hub_end_ = "the embedded hub " + *end;
-    }
+    look_for_hub_end();
     if (!hub_end_ && counts_before_) compare_with_hub();
     const bool hub_alive = !hub_end_;
     if (hub_alive) {
-      const auto throttling = read_throttling(*hub_);
+      const auto throttling = read_throttling(sites_.front()->hub);
       if (throttling && *throttling) throttling_ = throttling_between(throttling_before_, **throttling);
     }
     for (const auto invariant : scenario().invariants) {
       switch (invariant) {
         case scenario::Invariant::no_lost_updates:
-          invariants_.push_back(metrics::check_no_lost_updates(*totals_, examples(&Shard::Findings::lost)));
+          invariants_.push_back(metrics::check_no_lost_updates(*totals_, findings_.lost));
           break;
         case scenario::Invariant::versions_monotonic:
           invariants_.push_back(check_versions());
@@ -501,17 +539,18 @@ class Run {
           invariants_.push_back(check_final_state(hub_alive));
           break;
         case scenario::Invariant::no_duplicates:
-          invariants_.push_back(metrics::check_no_duplicates(*totals_, examples(&Shard::Findings::duplicates)));
+          invariants_.push_back(metrics::check_no_duplicates(*totals_, findings_.duplicates));
           break;
       }
     }
-    if (hub_process_) {
+    if (!hubs_.empty()) {
       hub_record_.emplace();
       if (hub_alive) {
-        hub_record_->cpu_seconds = hub_process_->cpu_seconds() - hub_cpu_before_;
-        hub_record_->resident_bytes = hub_process_->resident_bytes();
+        const auto used = hub_used();
+        hub_record_->cpu_seconds = used.cpu_seconds - hub_cpu_before_;
+        hub_record_->resident_bytes = used.resident_bytes;
       }
-      hub_process_->stop();
+      for (auto& hub : hubs_) hub.stop();
     } else {
       if (comparison_.checked) hub_record_.emplace();
       if (hub_alive) remove_made_devices();
@@ -520,7 +559,7 @@ class Run {
   }
 
   void compare_with_hub() {
-    const auto after = read_hub_counts(*hub_);
+    const auto after = read_counts();
     if (!after) {
       // It could be asked before the run and cannot any more: nothing that it did lately may be believed.
       hub_end_ = "the hub no longer answered at the end (" + after.error().message + ")";
@@ -555,17 +594,15 @@ class Run {
     add("twinGets", {OpKind::get_twin}, all);
     add("reportedPatches", {OpKind::report}, all);
     add("telemetryMessages", {OpKind::telemetry}, all);
-    backend::RequestBooks requests;
-    uint64_t notifications = 0;
-    for (const auto& shard : shards_) {
-      requests.add(shard->findings().requests);
-      notifications += shard->findings().notifications;
-    }
+    // The books of a lost worker went with it: whatever the hub counted may have been for it.
+    const bool complete = lost_workers().empty();
+    const auto not_in_books = [&](const std::string& name) { return complete ? 0 : hub_count(name.c_str()); };
     for (size_t i = 0; i < backend::kHubCountCount; ++i) {
       const auto count = static_cast<backend::HubCount>(i);
-      const auto& ours = requests.of(count);
+      const auto& ours = findings_.requests.of(count);
       if (ours.answered + ours.unknown == 0) continue;
-      row(std::string{backend::to_string(count)}.c_str(), ours.answered, ours.unknown);
+      const std::string name{backend::to_string(count)};
+      row(name.c_str(), ours.answered, ours.unknown + not_in_books(name));
     }
     metrics::OpTotals renewals;
     for (uint32_t stream = 0; stream < plan_->layout.streams.size(); ++stream) {
@@ -573,8 +610,9 @@ class Run {
       for (const auto& phase : totals_->phases) renewals.add(phase.streams[stream]);
     }
     // A notification on its way to a connection that ends is lost with it.
-    row("desiredNotificationsSent", notifications,
-        totals_->reconnect_count() + renewals.sent > 0 ? hub_count("desiredNotificationsSent") : 0);
+    row("desiredNotificationsSent", findings_.notifications,
+        totals_->reconnect_count() + renewals.sent > 0 ? hub_count("desiredNotificationsSent")
+                                                       : not_in_books("desiredNotificationsSent"));
   }
 
   /// What back ends created goes with the run. The embedded hub takes it along by itself.
@@ -584,16 +622,14 @@ class Run {
     for (uint32_t backend = 0; backend < backends.size(); ++backend) {
       if (!backends[backend].creates_devices() || backends[backend].keep) continue;
       const auto id = [&](uint64_t number) { return backends[backend].device_id.format(number); };
-      for (const auto& shard : shards_) {
-        const auto& devices = *shard->created_devices(backend);
-        for (const auto number : devices.known()) made.known.push_back(id(number));
-        for (const auto number : devices.uncertain()) made.uncertain.push_back(id(number));
-      }
+      if (backend >= findings_.created.size()) continue;
+      for (const auto number : findings_.created[backend].known) made.known.push_back(id(number));
+      for (const auto number : findings_.created[backend].uncertain) made.uncertain.push_back(id(number));
     }
     const auto count = made.known.size() + made.uncertain.size();
     if (count == 0) return;
     ui_.step(fmt::format("removing {} devices that this run created", count));
-    const auto left = remove_devices(*hub_, *authority_, std::move(made));
+    const auto left = remove_devices(sites_.front()->hub, sites_.front()->authority, std::move(made));
     if (!left) {
       event("note", fmt::format("devices that this run created were not removed: {}", left.error().message));
     } else if (*left > 0) {
@@ -601,25 +637,12 @@ class Run {
     }
   }
 
-  /// The first few that the shards kept.
-  std::vector<std::string> examples(std::vector<std::string> Shard::Findings::*kind) const {
-    std::vector<std::string> all;
-    for (const auto& shard : shards_) {
-      for (const auto& example : shard->findings().*kind) {
-        if (all.size() < kExamples) all.push_back(example);
-      }
-    }
-    return all;
-  }
-
   metrics::InvariantResult check_versions() {
-    uint64_t went_back = 0;
-    for (const auto& shard : shards_) went_back += shard->findings().versions_went_back;
-    auto result = metrics::check_versions_monotonic(*totals_, examples(&Shard::Findings::went_back));
-    if (went_back > 0) {
+    auto result = metrics::check_versions_monotonic(*totals_, findings_.went_back);
+    if (findings_.versions_went_back > 0) {
       result.status = metrics::InvariantStatus::violated;
-      result.detail =
-          fmt::format("{} fetched twins were older than what the device had seen. {}", went_back, result.detail);
+      result.detail = fmt::format("{} fetched twins were older than what the device had seen. {}",
+                                  findings_.versions_went_back, result.detail);
     }
     return result;
   }
@@ -631,44 +654,20 @@ class Run {
       unknown.detail = "The hub is gone, so its twins cannot be compared.";
       return unknown;
     }
-    const uint32_t total = scenario().device_count();
-    ui_.step(fmt::format("comparing the final state of {} twins", total));
-    std::vector<DeviceIndex> devices(total);
-    for (DeviceIndex device = 0; device < total; ++device) devices[device] = device;
-    uint64_t compared = 0, differing = 0, unchecked = 0, unread = 0;
-    std::vector<std::string> examples;
-    const auto read = read_twins(
-        *hub_, *plan_, devices,
-        [&](size_t i, int status, std::string_view body) {
-          if (status != 200) {
-            ++unread;
-            return;
-          }
-          auto& shard = shard_of(devices[i]);
-          const auto outcome = shard.oracle().compare(devices[i] / options_.shards, body);
-          if (outcome.verdict == Oracle::Verdict::unchecked) {
-            ++unchecked;
-            return;
-          }
-          ++compared;
-          if (outcome.verdict == Oracle::Verdict::matches) return;
-          ++differing;
-          if (examples.size() >= kExamples) return;
-          std::string id;
-          shard.append_device_id(devices[i] / options_.shards, id);
-          examples.push_back(id + ": " + outcome.difference);
-        },
-        [&](uint64_t done, uint64_t of) { ui_.progress("comparing twins", done, of); });
-    if (!read) {
-      unknown.detail = read.error().message;
+    ui_.step(fmt::format("comparing the final state of {} twins", scenario().device_count()));
+    auto twins = workers_->compare_twins([&](uint64_t done, uint64_t of) { ui_.progress("comparing twins", done, of); },
+                                         [&] { return control_.signals.load() > 1; });
+    note_lost_workers();
+    if (twins.problem) {
+      unknown.detail = *twins.problem;
       return unknown;
     }
-    auto result = metrics::check_final_state(compared, differing, std::move(examples));
+    auto result = metrics::check_final_state(twins.compared, twins.differing, std::move(twins.examples));
     if (writes_tags()) result.detail += " (desired and reported properties; tags are not compared)";
-    if (unchecked + unread > 0) {
+    if (twins.unchecked + twins.unread > 0) {
       if (result.status == metrics::InvariantStatus::held) result.status = metrics::InvariantStatus::undecided;
       result.detail += fmt::format(" {} twins could not be compared ({} unread, {} with too many unanswered requests).",
-                                   unchecked + unread, unread, unchecked);
+                                   twins.unchecked + twins.unread, twins.unread, twins.unchecked);
     }
     return result;
   }
@@ -676,6 +675,37 @@ class Run {
   bool writes_tags() const {
     const auto& backends = scenario().backends;
     return std::any_of(backends.begin(), backends.end(), [](const auto& backend) { return !backend.tags.empty(); });
+  }
+
+  std::vector<std::string> lost_workers() const {
+    std::vector<std::string> names;
+    for (const auto& process : workers_->processes()) {
+      if (process.end) names.push_back(process.name);
+    }
+    return names;
+  }
+
+  void record_workers(metrics::RunRecord& record) const {
+    const auto recorders = workers_->recorders();
+    for (const auto& process : workers_->processes()) {
+      metrics::WorkerRecord row{.name = process.name,
+                                .devices = process.devices,
+                                .cpu_seconds = process.used.cpu_seconds - process.cpu_before,
+                                .lost = process.end.has_value()};
+      row.end = process.end.value_or("");
+      row.pid = static_cast<uint64_t>(process.pid);
+      row.shards = process.shards.size();
+      row.resident_bytes = process.used.resident_bytes;
+      std::vector<const metrics::ShardRecorder*> own;
+      for (const auto shard : process.shards) {
+        own.push_back(recorders[shard]);
+        if (shard < busy_shares_.size()) row.busy_share = std::max(row.busy_share, busy_shares_[shard]);
+      }
+      const auto totals = metrics::Aggregator{plan_->layout, own, start_}.totals();
+      row.ledger = metrics::ledger_of(totals);
+      row.schedule_lag_p99 = metrics::percentile_seconds(totals.schedule_lag(), 0.99);
+      record.workers.push_back(std::move(row));
+    }
   }
 
   Result<RunOutcome> record() {
@@ -698,6 +728,7 @@ class Run {
     record.generator.heap_bytes_per_device = heap_per_device_;
     record.generator.busy_shares = busy_shares_;
     record.hub = hub_record_;
+    record_workers(record);
     record.invariants = invariants_;
     record.canary = canary_record_;
     record.throttling = throttling_;
@@ -709,7 +740,7 @@ class Run {
       collector_->set_slo(slo, slos.back().status);
     }
     metrics::ValidityInputs inputs{
-        *totals_, record.generator.busy_shares, clock_step_, comparison_, hub_end_.has_value(), {}, slos};
+        *totals_, record.generator.busy_shares, clock_step_, comparison_, hub_end_.has_value(), lost_workers(), slos};
     metrics::ValidityLimits limits;
     limits.schedule_lag_p99_max = scenario().limits.schedule_lag;
     limits.dropped_share_max = scenario().limits.dropped;
@@ -731,9 +762,9 @@ class Run {
         verdict.validity.findings.push_back({"canary", *doubt});
       }
     }
-    uint64_t open = 0;
-    for (const auto& shard : shards_) open += shard->findings().open_at_stop;
-    if (const auto in_flight = totals_->everything().in_flight(); in_flight != open) {
+    const uint64_t open = findings_.open_at_stop;
+    // What a lost worker held open nobody knows.
+    if (const auto in_flight = totals_->everything().in_flight(); in_flight != open && lost_workers().empty()) {
       verdict.validity.findings.push_back(
           {"ledger",
            fmt::format("{} operations are neither ended nor open: the ledger says {} in flight, the shards held {}",
@@ -770,19 +801,17 @@ class Run {
   SteadyClock clock_;
   std::unique_ptr<const FleetPlan> plan_;
   std::optional<metrics::RunWriter> writer_;
-  std::optional<HubProcess> hub_process_;
-  std::optional<HubLink> hub_;
+  std::vector<HubProcess> hubs_;  // of the run's own
+  std::vector<std::unique_ptr<const HubSite>> sites_;
   std::optional<net::CertifiedKey> device_authority_;
-  FleetLinks links_;
-  std::string target_name_, group_key_;
-  std::optional<device::Authority> authority_;
+  std::string target_name_;
   std::vector<DeviceIndex> existing_;
   Result<std::map<std::string, uint64_t>> counts_before_ = make_error(ErrorCode::not_found, "not read");
   std::optional<metrics::ThrottlingRecord> throttling_before_, throttling_;
   std::unique_ptr<Canary> canary_;
   std::optional<metrics::CanaryRecord> canary_record_;
-  std::vector<std::unique_ptr<Shard>> shards_;
-  std::vector<std::thread> threads_;
+  std::unique_ptr<Workers> workers_;
+  Findings findings_;
   std::optional<metrics::Aggregator> aggregator_;
   std::shared_ptr<metrics::PrometheusCollector> collector_;
   std::optional<metrics::MetricsEndpoint> endpoint_;
@@ -798,7 +827,8 @@ class Run {
   std::vector<std::string> unmet_;
   std::vector<double> busy_shares_;
   std::vector<metrics::PhaseTiming> timings_;
-  uint64_t devices_max_ = 0, connected_at_end_ = 0, heap_before_connect_ = 0;
+  uint64_t devices_max_ = 0, connected_at_end_ = 0;
+  std::optional<uint64_t> heap_before_connect_;
   std::optional<double> heap_per_device_, last_cpu_;
   double cpu_before_ = 0, hub_cpu_before_ = 0, duration_seconds_ = 0, generator_cpu_ = 0;
   uint64_t generator_resident_ = 0;

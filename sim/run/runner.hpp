@@ -14,9 +14,10 @@
 namespace twinstorm::run {
 
 struct RunOptions {
-  scenario::Scenario scenario;  ///< resolved
-  std::string resolved_yaml;    ///< the same as text, secrets masked
-  ShardId shards = 1;
+  scenario::Scenario scenario;   ///< resolved
+  std::string resolved_yaml;     ///< the same as text, secrets masked
+  ShardId shards = 1;            ///< of all workers together
+  unsigned workers = 1;          ///< worker processes, at most one a shard; 1: the shards are threads of this process
   std::filesystem::path folder;  ///< created by the run; must not hold another run
   std::string binary;            ///< path of the twinstorm executable, for the embedded hub
   std::string metrics_listen;    ///< `ADDR:PORT`, empty = no endpoint

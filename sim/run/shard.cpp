@@ -17,7 +17,6 @@ constexpr int kHandlersPerTurn = 256;  // then arrivals and timers get theirs
 constexpr Nanos kAccountEvery = std::chrono::milliseconds{100};
 constexpr Nanos kLongestWait = std::chrono::milliseconds{100};
 constexpr Nanos kClosedPause = std::chrono::milliseconds{100};  // after an operation that could not be started
-constexpr size_t kExamples = 5;
 
 Nanos thread_cpu_time() {
   timespec ts{};
@@ -75,11 +74,11 @@ backend::BackendPool::Config Shard::named_backend_config() {
   return pool;
 }
 
-Shard::Shard(Config config, const Clock& clock)
+Shard::Shard(Config config, metrics::ShardRecorder& recorder, const Clock& clock)
     : config_{config},
       clock_{clock},
       plan_{*config.plan},
-      recorder_{plan_.layout},
+      recorder_{recorder},
       wheel_{device::DevicePool::timers_needed(pool_config(config)) +
                  backend::BackendPool::timers_needed(backend_config(config)) + slots_max(plan_),
              clock.mono()},
@@ -126,10 +125,8 @@ void Shard::run() {
         devices_.on_timer(id);
       }
     });
-    open_slots_.store(correlator_.open(), std::memory_order_relaxed);
-    open_work_.store(correlator_.open() + devices_.counts().connecting + devices_.requests_open() +
-                         devices_.tasks_open() + backends_.open() + backends_.probes_open(),
-                     std::memory_order_relaxed);
+    recorder_.set_open_work(correlator_.open() + devices_.counts().connecting + devices_.requests_open() +
+                            devices_.tasks_open() + backends_.open() + backends_.probes_open());
     if (now - accounted_at_ >= kAccountEvery) account(now);
     wait_for_events(std::min({next_arrival(), wheel_.next_event(), now + kLongestWait}));
   }
@@ -232,6 +229,7 @@ void Shard::stop() {
     findings_.requests = backends_.books();
     correlator_.expire_all([this](uint32_t device) { return devices_.online(device); });
     tell_losses();
+    tell_created();
     devices_.disconnect_all();
     stopping_ = true;
   });
@@ -397,6 +395,16 @@ void Shard::tell_losses() {
   }
 }
 
+void Shard::tell_created() {
+  for (uint32_t backend = 0; backend < plan_.scenario.backends.size(); ++backend) {
+    auto& told = findings_.created.emplace_back();
+    const auto* devices = backends_.created_devices(backend);
+    if (devices == nullptr) continue;
+    told.known.assign(devices->known().begin(), devices->known().end());
+    told.uncertain = devices->uncertain();
+  }
+}
+
 // --- What devices and back ends tell
 // ---------------------------------------------------------------------------------------
 
@@ -406,7 +414,7 @@ void Shard::on_notified(transport::LocalDevice device, int64_t version, MonoTime
   if (what == Notification::fresh) return;
   const bool twice = what == Notification::duplicate;
   auto& examples = twice ? findings_.duplicates : findings_.went_back;
-  if (examples.size() >= kExamples) return;
+  if (examples.size() >= kExamplesMax) return;
   examples.push_back(fmt::format("{}: the notification of desired version {} came {} at {}", device_id(device), version,
                                  twice ? "once more" : "behind that of a newer one", utc(at)));
 }
@@ -426,7 +434,7 @@ void Shard::on_apply_failed(transport::LocalDevice device, int64_t version, bool
 void Shard::on_fetched(transport::LocalDevice device, int64_t version, bool went_back) {
   if (!went_back) return;
   ++findings_.versions_went_back;
-  if (findings_.went_back.size() >= kExamples) return;
+  if (findings_.went_back.size() >= kExamplesMax) return;
   findings_.went_back.push_back(fmt::format("{}: desired version {} was fetched after a newer one was known, at {}",
                                             device_id(device), version, utc(clock_.mono())));
 }

@@ -5,7 +5,6 @@
 // same arrivals and keeps its own, so neither times nor devices depend on the number of shards.
 #pragma once
 
-#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -14,6 +13,7 @@
 #include "sim/device/device_pool.hpp"
 #include "sim/run/control.hpp"
 #include "sim/run/correlator.hpp"
+#include "sim/run/findings.hpp"
 #include "sim/run/fleet_plan.hpp"
 #include "sim/run/oracle.hpp"
 #include "sim/scenario/arrivals.hpp"
@@ -24,7 +24,7 @@ class Shard final : private device::FleetObserver, private backend::BackendObser
  public:
   struct Config {
     ShardId id = 0;
-    ShardId shards = 1;
+    ShardId shards = 1;  ///< of the whole run, those of other processes included
     const FleetPlan* plan = nullptr;
     std::vector<transport::LinkTarget> targets;  ///< by fleet
     const HubLink* hub = nullptr;                ///< for back ends
@@ -34,7 +34,8 @@ class Shard final : private device::FleetObserver, private backend::BackendObser
     std::string run_tag = "0";              ///< lower-case letters and digits, another for each run: part of job ids
   };
 
-  Shard(Config config, const Clock& clock);
+  /// `recorder` is this shard's alone and outlives it, as do `clock` and what the config points to.
+  Shard(Config config, metrics::ShardRecorder& recorder, const Clock& clock);
   ~Shard();
 
   /// The body of the shard's thread: returns after `stop`.
@@ -48,25 +49,10 @@ class Shard final : private device::FleetObserver, private backend::BackendObser
   /// Ends open convergence slots, says goodbye on every link and leaves `run`.
   void stop();
 
-  // For readers of any thread.
   const metrics::ShardRecorder& recorder() const { return recorder_; }
-  /// Operations, simulated work and convergence slots open at the last turn.
-  uint32_t open_work() const { return open_work_.load(std::memory_order_relaxed); }
-  uint32_t open_slots() const { return open_slots_.load(std::memory_order_relaxed); }
 
   // After the thread has ended.
-  struct Findings {
-    uint64_t notifications = 0;  ///< desired notifications received
-    uint64_t open_at_stop =
-        0;  ///< operations counted as sent that nobody had ended: what the ledger must call in flight
-    backend::RequestBooks requests;   ///< of back ends, for the comparison with the hub's counts
-    uint64_t versions_went_back = 0;  ///< fetched twins older than what the device had seen
-    /// A few of each, with device, version and UTC time.
-    std::vector<std::string> lost, went_back, duplicates;
-  };
   const Findings& findings() const { return findings_; }
-  /// What a back end created and nobody deleted; null when it creates no devices.
-  const backend::CreatedDevices* created_devices(uint32_t backend) const { return backends_.created_devices(backend); }
   Oracle& oracle() { return oracle_; }
   uint32_t device_count() const { return devices_.size(); }
   void append_device_id(uint32_t local, std::string& out) const { devices_.append_device_id(local, out); }
@@ -110,6 +96,7 @@ class Shard final : private device::FleetObserver, private backend::BackendObser
   std::string device_id(uint32_t device) const;
   std::string utc(MonoTime at) const;
   void tell_losses();
+  void tell_created();
   bool works_on_devices(uint32_t stream) const;
   bool mine(DeviceIndex device) const { return device % config_.shards == config_.id; }
   uint32_t local(DeviceIndex device) const { return device / config_.shards; }
@@ -136,7 +123,7 @@ class Shard final : private device::FleetObserver, private backend::BackendObser
   Config config_;
   const Clock& clock_;
   const FleetPlan& plan_;
-  metrics::ShardRecorder recorder_;
+  metrics::ShardRecorder& recorder_;
   net::ShardIo io_;
   TimerWheel wheel_;
   uint32_t backend_timers_, slot_timers_;
@@ -156,7 +143,6 @@ class Shard final : private device::FleetObserver, private backend::BackendObser
   Nanos cpu_accounted_{0};
   uint64_t bytes_in_accounted_ = 0, bytes_out_accounted_ = 0;
   bool stopping_ = false;
-  std::atomic<uint32_t> open_work_{0}, open_slots_{0};
 };
 
 }  // namespace twinstorm::run

@@ -16,7 +16,8 @@ struct ScenarioOptions {
   std::string file;
   std::vector<std::string> overrides;  ///< `path=value`
   std::optional<uint64_t> seed;
-  unsigned shards = 0;  ///< 0 = from the machine
+  unsigned shards = 0;   ///< 0 = from the machine
+  unsigned workers = 1;  ///< worker processes
 };
 
 struct RunCommand {
@@ -120,6 +121,7 @@ int fail(Environment& environment, int code, const std::string& message);
 struct LoadedScenario {
   scenario::Scenario scenario;
   ShardId shards = 1;
+  unsigned workers = 1;
 };
 std::optional<LoadedScenario> load_unresolved(const ScenarioOptions& options, Environment& environment);
 std::optional<LoadedScenario> load(const ScenarioOptions& options, Environment& environment);

@@ -1,5 +1,8 @@
+#include <algorithm>
 #include <ostream>
 #include <thread>
+
+#include <fmt/format.h>
 
 #include "sim/cli/commands/commands.hpp"
 #include "sim/scenario/loader.hpp"
@@ -31,15 +34,31 @@ std::optional<LoadedScenario> load_unresolved(const ScenarioOptions& options, En
     return std::nullopt;
   }
   LoadedScenario result;
+  const auto& target = loaded.scenario->target;
+  const bool embedded = target.kind == scenario::Target::Kind::embedded;
+  const unsigned hubs = embedded ? target.hub.processes : 1;  // each shard talks to one of them
   unsigned shards = options.shards;
   if (shards == 0) {
     const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
-    const auto& target = loaded.scenario->target;
-    // The embedded hub wants its share of the same machine.
-    const unsigned hub = target.kind == scenario::Target::Kind::embedded ? target.hub.threads : 0;
-    shards = cores > hub ? cores - hub : 1;
+    // The embedded hubs want their share of the same machine.
+    const unsigned hub = embedded ? target.hub.threads * hubs : 0;
+    shards = std::max(cores > hub ? cores - hub : 1, options.workers);
+    shards = (shards + hubs - 1) / hubs * hubs;
+  } else if (shards < options.workers) {
+    environment.err << fmt::format(
+        "twinstorm: {} shards are too few for {} workers, which have at least one each: give "
+        "--shards {} or more, or leave it out\n",
+        shards, options.workers, options.workers);
+    return std::nullopt;
+  } else if (shards % hubs != 0) {
+    environment.err << fmt::format(
+        "twinstorm: {} shards cannot be shared out evenly to {} hubs: give --shards {}, or "
+        "leave it out\n",
+        shards, hubs, (shards + hubs - 1) / hubs * hubs);
+    return std::nullopt;
   }
   result.shards = static_cast<ShardId>(shards);
+  result.workers = options.workers;
   result.scenario = *loaded.scenario;
   return result;
 }

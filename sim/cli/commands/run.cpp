@@ -14,11 +14,12 @@ namespace twinstorm::cli {
 namespace {
 
 /// What to type to repeat it: the seed is spelt out, secrets are not.
-std::string reproduce(const RunCommand& command, const scenario::Scenario& scenario, ShardId shards) {
+std::string reproduce(const RunCommand& command, const scenario::Scenario& scenario, ShardId shards, unsigned workers) {
   std::string text = "twinstorm run " + command.scenario.file;
   for (const auto& each : command.scenario.overrides)
     text += " --set '" + protocol::redact_connection_string(each) + "'";
-  return text + " --seed " + std::to_string(scenario.seed) + " --shards " + std::to_string(shards);
+  text += " --seed " + std::to_string(scenario.seed) + " --shards " + std::to_string(shards);
+  return workers == 1 ? text : text + " --workers " + std::to_string(workers);
 }
 
 }  // namespace
@@ -36,6 +37,7 @@ int run_command(const RunCommand& command, Environment& environment) {
   run::RunOptions options;
   options.scenario = loaded->scenario;
   options.shards = loaded->shards;
+  options.workers = loaded->workers;
   options.resolved_yaml = scenario::resolved_yaml(loaded->scenario);
   options.folder = command.out.empty() ? std::filesystem::path{"runs"} /
                                              (loaded->scenario.name + "-" + format_compact_utc(SteadyClock{}.wall()))
@@ -44,7 +46,7 @@ int run_command(const RunCommand& command, Environment& environment) {
   options.metrics_listen = command.metrics_listen;
   options.linger = linger;
   options.version = version();
-  options.command = reproduce(command, loaded->scenario, loaded->shards);
+  options.command = reproduce(command, loaded->scenario, loaded->shards, loaded->workers);
 
   const bool color = !environment.no_color && !command.no_color;
   using Mode = LiveDisplay::Mode;

@@ -114,6 +114,7 @@ Measured measure(std::string_view load) {
   const device::Authority authority{link.host_name, "group secret"};
   EXPECT_TRUE(provision(link, *plan, authority, {}));
 
+  metrics::ShardRecorder recorder{plan->layout};
   Shard shard{{.id = 0,
                .shards = 1,
                .plan = plan.get(),
@@ -121,6 +122,7 @@ Measured measure(std::string_view load) {
                .hub = &link,
                .authority = &authority,
                .keep_model = false},
+              recorder,
               clock};
   std::thread thread{[&shard] {
     counted = true;

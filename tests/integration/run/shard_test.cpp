@@ -112,7 +112,8 @@ class ShardTest : public ::testing::Test {
                                  .hub = &*link_,
                                  .authority = &*authority_,
                                  .keep_model = true};
-      shards_.push_back(std::make_unique<Shard>(config, clock_));
+      recorders_.push_back(std::make_unique<metrics::ShardRecorder>(plan_->layout));
+      shards_.push_back(std::make_unique<Shard>(config, *recorders_.back(), clock_));
     }
     for (const auto& shard : shards_) threads_.emplace_back([&each = *shard] { each.run(); });
   }
@@ -136,7 +137,7 @@ class ShardTest : public ::testing::Test {
   }
   uint64_t open_work() const {
     uint64_t sum = 0;
-    for (const auto& shard : shards_) sum += shard->open_work();
+    for (const auto& shard : shards_) sum += shard->recorder().health().open_work.get();
     return sum;
   }
   uint32_t online() const {
@@ -215,6 +216,7 @@ class ShardTest : public ::testing::Test {
   std::optional<HubLink> link_;
   FleetLinks links_;
   std::optional<device::Authority> authority_;
+  std::vector<std::unique_ptr<metrics::ShardRecorder>> recorders_;
   std::vector<std::unique_ptr<Shard>> shards_;
   std::vector<std::thread> threads_;
 };
@@ -381,7 +383,7 @@ TEST_F(ShardTest, EveryOperationOfTheBackEndIsCountedAlikeOnBothSides) {
     const auto& cell = shard->recorder().phase(2);
     started += cell.staleness_started.get();
     visible += cell.staleness_ended[static_cast<size_t>(metrics::StalenessOutcome::visible)].get();
-    for (const uint32_t maker : {3u, 5u}) left += shard->created_devices(maker)->known().size();
+    for (const uint32_t maker : {3u, 5u}) left += shard->findings().created[maker].known.size();
   }
   using backend::HubCount;
   EXPECT_EQ(after.desired_patches - before.desired_patches, ours.of(HubCount::desired_patches).answered);
@@ -403,7 +405,7 @@ TEST_F(ShardTest, EveryOperationOfTheBackEndIsCountedAlikeOnBothSides) {
   MadeDevices made;
   for (const auto& shard : shards_) {
     for (const uint32_t maker : {3u, 5u}) {
-      for (const auto number : shard->created_devices(maker)->known()) {
+      for (const auto number : shard->findings().created[maker].known) {
         made.known.push_back(plan_->scenario.backends[maker].device_id.format(number));
       }
     }
@@ -468,11 +470,7 @@ TEST_F(ShardTest, AHubThatStopsInTheMiddleEndsTheRunWithoutHanging) {
   std::this_thread::sleep_until(begin + 1s);
   finish_load();
   // Nothing answers any more, so everything that is asked ends at once; only accepted updates wait for their deadline.
-  EXPECT_TRUE(until(10s, [&] {
-    uint64_t slots = 0;
-    for (const auto& shard : shards_) slots += shard->open_slots();
-    return open_work() == slots;
-  }));
+  EXPECT_TRUE(until(10s, [&] { return open_work() == updates_started() - updates_ended(); }));
   EXPECT_EQ(online(), 0u);
   const MonoTime stopping = clock_.mono();
   stop_run();
