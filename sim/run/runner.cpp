@@ -38,6 +38,7 @@ constexpr Nanos kInterval = std::chrono::seconds{1};
 constexpr Nanos kAnnounceAhead = std::chrono::milliseconds{10};  // shards hear of a phase before it begins
 constexpr Nanos kSettle = std::chrono::milliseconds{50};
 constexpr Nanos kCanaryConnects = std::chrono::seconds{2};  // the run does not wait longer for it
+constexpr uint64_t kOtherDescriptors = 64;                  // of a worker: loops, timers, the files it was forked with
 constexpr uint64_t kDiskNeeded = 16 * 1024 * 1024;
 
 struct ConvergenceState {
@@ -76,7 +77,9 @@ class Run {
     if (!identities) return identities.error();
     if (const auto ok = make_plan(std::move(*identities)); !ok) return ok.error();
     const auto cost = scenario::make_plan(options_.scenario, options_.shards).cost;
-    if (const auto ok = ensure_descriptors(cost.descriptors); !ok) return ok.error();
+    // Each worker holds its part; what a process needs beside its devices is small.
+    const auto each = cost.descriptors / options_.workers + (options_.workers > 1 ? kOtherDescriptors : 0);
+    if (const auto ok = ensure_descriptors(each); !ok) return ok.error();
     if (const auto ok = check_output_folder(options_.folder); !ok) return ok.error();
     auto writer = metrics::RunWriter::create(options_.folder);
     if (!writer) return writer.error();

@@ -137,6 +137,7 @@ class Loader {
     if (section.has("embedded")) {
       Section hub{complaints_, *section.find("embedded"), "target.embedded", "target.embedded"};
       if (const auto threads = hub.integer("threads", 1, 256)) target.hub.threads = static_cast<uint32_t>(*threads);
+      if (const auto n = hub.integer("processes", 1, 64)) target.hub.processes = static_cast<uint32_t>(*n);
     }
     if (const auto file = section.text("readyFile")) {
       target.kind = Target::Kind::ready_file;
@@ -194,6 +195,11 @@ class Loader {
     auto& hub = s_.target.hub;
     static const std::vector<std::string> kTiers{"F1", "B1", "B2", "B3", "S1", "S2", "S3"};
     if (const auto at = section.word("tier", kTiers)) hub.tier = kTiers[*at];
+    if (!hub.tier.empty() && hub.processes > 1) {
+      section.refuse("tier",
+                     fmt::format("the quotas of a tier are those of one hub, and the run starts {}", hub.processes),
+                     "leave out target.embedded.processes");
+    }
     const uint64_t most = hub.tier == "F1" ? 1 : hub.tier.ends_with('3') ? 10 : 200;
     if (const auto units = section.integer("units", 1, most)) hub.units = static_cast<uint32_t>(*units);
     if (!section.has("tier")) section.refuse("units", "units are units of a tier", "add tier: S1");

@@ -314,6 +314,11 @@ void add_notes(const Scenario& s, const std::vector<metrics::StreamSpec>& stream
 
 std::string embedded_text(const Target::Hub& hub) {
   auto text = fmt::format("embedded hub, its own process, {} thread{}", hub.threads, hub.threads == 1 ? "" : "s");
+  if (hub.processes > 1) {
+    text = fmt::format(
+        "{} embedded hubs, each its own process with {} thread{} and one device in {}: queries see those of one hub",
+        hub.processes, hub.threads, hub.threads == 1 ? "" : "s", hub.processes);
+  }
   if (!hub.tier.empty())
     text += fmt::format(", tier {} with {} unit{}", hub.tier, hub.units, hub.units == 1 ? "" : "s");
   if (!hub.query_staleness.is_zero()) text += fmt::format(", queries lag by {}", hub.query_staleness.to_yaml());
@@ -419,7 +424,7 @@ void append_device_ca(std::string& out, const Target& target) {
 }
 
 void append_hub(std::string& out, const Target::Hub& hub) {
-  if (hub == Target::Hub{.threads = hub.threads}) return;
+  if (hub == Target::Hub{.threads = hub.threads, .processes = hub.processes}) return;
   out += "hub:\n";
   if (!hub.tier.empty()) out += fmt::format("  tier: {}\n  units: {}\n", hub.tier, hub.units);
   out += fmt::format("  query: {{staleness: {}", hub.query_staleness.to_yaml());
@@ -435,7 +440,8 @@ void append_hub(std::string& out, const Target::Hub& hub) {
 void append_target(std::string& out, const Target& target) {
   switch (target.kind) {
     case Target::Kind::embedded:
-      out += fmt::format("target:\n  embedded: {{threads: {}}}\n", target.hub.threads);
+      out += fmt::format("target:\n  embedded: {{threads: {}, processes: {}}}\n", target.hub.threads,
+                         target.hub.processes);
       append_hub(out, target.hub);
       return;
     case Target::Kind::ready_file:

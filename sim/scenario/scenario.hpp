@@ -44,9 +44,11 @@ struct Target {
   /// What fleets (over MQTT, or over WebSocket on the HTTP ports) and back ends do when they do not say.
   bool mqtt_uses_tls() const { return kind == Kind::connection_string && (mqtts_port != 0 || mqtt_port == 0); }
   bool http_uses_tls() const { return kind == Kind::connection_string && (https_port != 0 || http_port == 0); }
-  /// How the run's own hub behaves; embedded only. Written as `target: {embedded: {threads}}` and the top-level `hub`.
+  /// How the run's own hub behaves; embedded only. Written as `target: {embedded: {threads, processes}}` and the
+  /// top-level `hub`.
   struct Hub {
-    uint32_t threads = 1;
+    uint32_t threads = 1;          ///< of each process
+    uint32_t processes = 1;        ///< hubs; device i lives in hub i mod processes
     std::string tier;              ///< `F1`, `B1` .. `S3`: quotas and throttles of that tier; empty: none
     uint32_t units = 1;            ///< with a tier
     Distribution query_staleness;  ///< how long a write stays out of queries

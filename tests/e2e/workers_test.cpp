@@ -129,7 +129,7 @@ TEST(Workers, OneThatIsKilledMakesTheRunInvalidAndTheOthersFinishIt) {
 TEST(Workers, OneThatHangsIsGivenUpAtTheEnd) {
   TemporaryFolder folder;
   Process run{run_of(folder.path(),
-                     {"--workers", "2", "--set", "phases[steady].duration=1s", "--set", "phases[settle].timeout=1s",
+                     {"--workers", "2", "--set", "phases[steady].duration=3s", "--set", "phases[settle].timeout=1s",
                       "--set", "limits={convergenceTimeout: 1s, drainTimeout: 1s}", "--set", "canary=false"})};
   ASSERT_TRUE(run.saw("steady (")) << run.err();
   const pid_t victim = child_named(run, "twinstorm-w1");

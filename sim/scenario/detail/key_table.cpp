@@ -34,7 +34,7 @@ const std::vector<KeySet>& key_table() {
        {{"hub", kHubPlace}}},
       {"target.deviceCa", {"certificate", "key"}},
       {"target.embedded",
-       {"threads"},
+       {"threads", "processes"},
        {{"hub", kHubPlace}, {"tier", kHubPlace}, {"units", kHubPlace}, {"query", kHubPlace}}},
       {"hub", {"tier", "units", "query", "plant"}, {{"threads", "write target: {embedded: {threads: 2}}"}}},
       {"hub.query", {"staleness", "pageMax"}},
