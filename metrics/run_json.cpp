@@ -639,6 +639,7 @@ Json to_json(const RunRecord& r) {
                 {"version", r.run.version},
                 {"target", r.run.target},
                 {"command", r.run.command}};
+  if (!r.run.forced.empty()) out["run"]["forced"] = r.run.forced;
   out["slos"] = Json::array();
   for (const auto& slo : r.slos) out["slos"].push_back(write(slo));
   out["invariants"] = Json::array();
@@ -709,6 +710,9 @@ Result<RunRecord> run_record_from_json(const Json& json) {
     r.run.version = run.at("version").text();
     r.run.target = run.at("target").text();
     r.run.command = run.at("command").text();
+    if (run.has("forced")) {
+      run.at("forced").each_item([&](const Node& each) { r.run.forced.push_back(each.text()); });
+    }
     n.at("phases").each_item([&](const Node& phase) { r.phases.push_back(read_phase(phase)); });
     r.operations = read_operations(n.at("operations"));
     r.convergence = read_convergence(n.at("convergence"));

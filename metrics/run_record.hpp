@@ -140,10 +140,11 @@ struct RunInfo {
   uint64_t seed = 0;
   std::string started_at;  ///< ISO 8601, UTC
   double duration_seconds = 0;
-  double recorded_seconds = 0;  ///< sum of the recorded phases
-  std::string version;          ///< of twinstorm
-  std::string target;           ///< `embedded` or the host name; never a secret
-  std::string command;          ///< to run it again
+  double recorded_seconds = 0;      ///< sum of the recorded phases
+  std::string version;              ///< of twinstorm
+  std::string target;               ///< `embedded` or the host name; never a secret
+  std::string command;              ///< to run it again
+  std::vector<std::string> forced;  ///< what the machine lacks and `--force` went beyond, one sentence each
   friend bool operator==(const RunInfo&, const RunInfo&) = default;
 };
 

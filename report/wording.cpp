@@ -343,6 +343,11 @@ std::string reading(const RunRecord& record) {
                         doubted ? "." : ", so the figures can be trusted.");
   }
   if (doubted) text += " Beware: an independent client measured other latencies; see \"Canary\".";
+  if (!record.run.forced.empty()) {
+    text += " It was forced beyond the limits of its machine (--force): ";
+    for (size_t i = 0; i < record.run.forced.size(); ++i) text += (i > 0 ? "; " : "") + record.run.forced[i];
+    text += ".";
+  }
   return text;
 }
 

@@ -660,6 +660,7 @@ Json setup(const LoadedRun& run) {
                          fmt::format("{} on average", format_rate(Rate{static_cast<double>(op.asked) / recorded})));
     }
   }
+  for (const auto& each : record.run.forced) pairs.emplace_back("Forced beyond", each);
   if (record.hub) {
     std::string text;
     if (record.hub->cpu_seconds) text += fmt::format("CPU {}", duration_text(record.hub->cpu_seconds));

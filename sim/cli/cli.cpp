@@ -19,6 +19,7 @@ properties and report back, while simulated back ends patch and query them. A ru
 constexpr const char* kExamples = R"(
 Examples:
   twinstorm plan scenarios/rollout.yaml                        what would happen, without traffic
+  twinstorm doctor scenarios/rollout.yaml                      whether this machine can hold it
   twinstorm run scenarios/rollout.yaml                         run it on the embedded hub
   twinstorm run scenarios/smoke.yaml --set fleets[0].count=50  change a value of the scenario
   twinstorm hub --ready-file hub.json                          a hub of its own, for trying things by hand
@@ -155,8 +156,23 @@ Examples:
 Exit codes: 0 a rate was found; 11 nothing held; 13 the runs did not say; 2 usage; 3 set-up failed; 130, 143
 interrupted, with what was known by then written all the same.)";
 
-void scenario_options(CLI::App& app, ScenarioOptions& options) {
-  app.add_option("SCENARIO", options.file, "Scenario file (YAML or JSON)")->required();
+constexpr const char* kDoctorExamples = R"(
+With a scenario: each thing it needs (descriptors, local ports, memory, connection tracking, CPUs, disk) beside what this
+machine has, with the arithmetic and the command that changes it. `run` makes the same checks before it starts and refuses
+what fails; `run --force` does not. Without a scenario: how many devices of each kind fit, and which limit comes first.
+
+Examples:
+  twinstorm doctor                                       this machine
+  twinstorm doctor --workers 3                           the same for 3 worker processes and 3 hubs
+  twinstorm doctor scenarios/scale-18k.yaml              a scenario on this machine
+  twinstorm doctor scenarios/rollout.yaml --set fleets[0].count=50000 --workers 3
+  twinstorm doctor scenarios/rollout.yaml --json | jq '.checks[] | select(.severity != "ok")'
+
+What it sees is what the shell it runs in gives it: limits (ulimit -n), control group, network namespace.
+Exit codes: 0 it fits, perhaps with warnings; 3 it does not; 2 usage or scenario error.)";
+
+void scenario_options(CLI::App& app, ScenarioOptions& options, bool required = true) {
+  app.add_option("SCENARIO", options.file, "Scenario file (YAML or JSON)")->required(required);
   app.add_option("--set", options.overrides,
                  "Override a value: path=value, e.g. phases[steady].duration=5s (repeatable)")
       ->allow_extra_args(false);
@@ -209,6 +225,8 @@ int run_cli(Environment& environment) {
       ->envname("TWINSTORM_METRICS_LISTEN");
   run_app->add_option("--linger", run.linger, "Keep the metrics endpoint up so long after the run, e.g. 15s")
       ->envname("TWINSTORM_LINGER");
+  run_app->add_flag("--force", run.force,
+                    "Run it even if this machine cannot hold it (twinstorm doctor); the report says so");
   run_app->add_flag("-q,--quiet", run.quiet, "No progress, only the result");
   run_app->add_flag("--no-tui", run.no_tui, "Plain progress lines even on a terminal");
   run_app->add_flag("--no-color", run.no_color, "No colours (NO_COLOR works too)");
@@ -217,6 +235,13 @@ int run_cli(Environment& environment) {
   auto* plan_app = app.add_subcommand("plan", "Expand a scenario and print what it would do; no traffic");
   scenario_options(*plan_app, plan.scenario);
   plan_app->add_flag("--json", plan.json, "Print the plan as JSON");
+
+  DoctorCommand doctor;
+  auto* doctor_app = app.add_subcommand("doctor", "Check whether this machine can hold a scenario, and what to change");
+  doctor_app->footer(kDoctorExamples);
+  scenario_options(*doctor_app, doctor.scenario, false);
+  doctor_app->add_flag("--json", doctor.json, "Print the checks as JSON");
+  doctor_app->add_flag("--no-color", doctor.no_color, "No colours (NO_COLOR works too)");
 
   CapacityCommand capacity;
   auto* capacity_app = app.add_subcommand("capacity", "Find the highest rate at which a scenario still holds");
@@ -371,6 +396,7 @@ int run_cli(Environment& environment) {
     app.parse(args);
     if (*run_app) return run_command(run, environment);
     if (*plan_app) return plan_command(plan, environment);
+    if (*doctor_app) return doctor_command(doctor, environment);
     if (*capacity_app) return capacity_command(capacity, environment);
     if (*hub_app) return hub_command(hub, environment);
     if (*report_app) return report_command(report, environment);

@@ -15,5 +15,6 @@ using SteadyTimer =
     boost::asio::basic_waitable_timer<std::chrono::steady_clock, boost::asio::wait_traits<std::chrono::steady_clock>,
                                       IoContext::executor_type>;
 using Endpoint = boost::asio::ip::tcp::endpoint;
+using Address = boost::asio::ip::address;
 
 }  // namespace twinstorm::net

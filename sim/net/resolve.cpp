@@ -7,9 +7,7 @@
 #include "sim/protocol/text.hpp"
 
 namespace twinstorm::net {
-namespace {
 
-/// `localhost` and every name below it, with or without the root's dot (RFC 6761 section 6.3).
 bool is_loopback_name(std::string_view host) {
   constexpr std::string_view kName = "localhost";
   if (host.ends_with('.')) host.remove_suffix(1);
@@ -18,8 +16,6 @@ bool is_loopback_name(std::string_view host) {
   if (!protocol::equal_ignoring_case(host.substr(above), kName)) return false;
   return above == 0 || (above > 1 && host[above - 1] == '.');
 }
-
-}  // namespace
 
 Result<std::vector<Endpoint>> resolve(const std::string& host, uint16_t port) {
   // A minimal machine may not know the name, and a name server must not be asked for it.

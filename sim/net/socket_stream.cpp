@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include "sim/net/tail.hpp"
@@ -11,6 +12,20 @@ namespace twinstorm::net {
 namespace {
 
 constexpr int kReadsPerTurn = 4;  // then the other connections of the shard get their turn
+
+/// The port is chosen when the connection is made: then it has to be free only for that destination (ip(7)).
+void bind_source(TcpSocket& socket, const Address& source, boost::system::error_code& error) {
+  using LatePort = boost::asio::detail::socket_option::boolean<IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT>;
+  boost::system::error_code ignored;  // without it each address has fewer connections, and works
+  socket.set_option(LatePort(true), ignored);
+  socket.bind({source, 0}, error);
+}
+
+std::string_view connect_error_text(int error) {
+  // What "cannot assign requested address" means here.
+  if (error == EADDRNOTAVAIL) return "no local port or address left to connect from (see twinstorm doctor)";
+  return std::strerror(error);
+}
 
 }  // namespace
 
@@ -89,6 +104,7 @@ void SocketStream<Wire>::connect(const StreamTarget& target, StreamEvents& event
   socket_.open(target.endpoint.protocol(), error);
   if (!error) socket_.non_blocking(true, error);
   if (!error) socket_.set_option(boost::asio::ip::tcp::no_delay(true), error);
+  if (!error && !target.source.is_unspecified()) bind_source(socket_, target.source, error);
   const uint32_t generation = generation_;
   Result<void> prepared = {};
   if (!error) prepared = wire_.prepare(socket_.native_handle(), target);
@@ -97,7 +113,7 @@ void SocketStream<Wire>::connect(const StreamTarget& target, StreamEvents& event
                                      why = prepared ? std::string{} : prepared.error().message] {
       if (generation != generation_) return;
       if (error != 0) {
-        end(StreamEnd::connect_failed, error, std::strerror(error));
+        end(StreamEnd::connect_failed, error, connect_error_text(error));
       } else {
         end(StreamEnd::handshake_failed, 0, why);
       }
@@ -108,7 +124,7 @@ void SocketStream<Wire>::connect(const StreamTarget& target, StreamEvents& event
   socket_.async_connect(target.endpoint, [this, generation](const boost::system::error_code& result) {
     if (generation != generation_) return;
     if (result) {
-      end(StreamEnd::connect_failed, result.value(), std::strerror(result.value()));
+      end(StreamEnd::connect_failed, result.value(), connect_error_text(result.value()));
       return;
     }
     state_ = State::shaking_hands;

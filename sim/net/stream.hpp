@@ -23,6 +23,7 @@ struct StreamTarget {
   // WebSocket.
   std::string websocket_host{};
   std::string websocket_path{};
+  Address source{};  ///< to connect from; unspecified: the system chooses
 };
 
 /// Why a stream ended. In `on_stream_ended`, `error_text()` says more.

@@ -62,20 +62,4 @@ std::string describe_environment(const std::string& version) {
   return env.dump(2) + "\n";
 }
 
-Result<void> ensure_descriptors(uint64_t needed) {
-  rlimit files{};
-  getrlimit(RLIMIT_NOFILE, &files);
-  if (files.rlim_cur < files.rlim_max) {
-    files.rlim_cur = files.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &files);
-    getrlimit(RLIMIT_NOFILE, &files);
-  }
-  if (needed <= files.rlim_cur) return {};
-  return make_error(
-      ErrorCode::io,
-      fmt::format("this run needs {} open files and the limit is {}: raise it (ulimit -n {}, or LimitNOFILE "
-                  "in the service unit) or use fewer devices",
-                  needed, files.rlim_cur, needed));
-}
-
 }  // namespace twinstorm::run

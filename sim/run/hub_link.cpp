@@ -13,6 +13,7 @@
 #include "sim/net/resolve.hpp"
 #include "sim/net/ws_stream.hpp"
 #include "sim/protocol/connection_string.hpp"
+#include "sim/run/source_addresses.hpp"
 
 namespace twinstorm::run {
 namespace {
@@ -44,6 +45,12 @@ Result<std::string> read_authorities(const std::string& path) {
   std::stringstream text;
   text << file.rdbuf();
   return text.str();
+}
+
+/// Of devices, to one of the run's hubs if it has several.
+uint64_t connections_to_a_hub(const scenario::Scenario& scenario) {
+  const auto hubs = scenario.target.hub.processes;
+  return (uint64_t{scenario.device_count()} + hubs - 1) / hubs;
 }
 
 /// One connection, up to where MQTT would begin.
@@ -174,6 +181,9 @@ Result<FleetLinks> make_fleet_links(const HubLink& hub, const scenario::Scenario
     target.endpoint = endpoint;
     target.host_name = hub.host_name;
     target.server_name = hub.host;
+    auto sources = source_addresses(scenario.target, endpoint, connections_to_a_hub(scenario));
+    if (!sources) return sources.error();
+    target.sources = std::move(*sources);
     if (!tls) continue;
     auto made = net::TlsContext::client({.authorities_pem = hub.authorities_pem,
                                          .version = version_of(fleet.tls.version),
@@ -210,7 +220,8 @@ Result<void> check_fleet_links(const HubLink& hub, const scenario::Scenario& sce
                                    .tls = link.tls,
                                    .server_name = link.verified_name(),
                                    .websocket_host = link.websocket_host.empty() ? link.host_name : link.websocket_host,
-                                   .websocket_path = link.websocket_path};
+                                   .websocket_path = link.websocket_path,
+                                   .source = link.sources.empty() ? net::Address{} : link.sources.front()};
     const bool socket = fleet.transport == TransportKind::mqtt, tls = fleet.tls.on();
     const auto result = socket ? (tls ? Probe<net::TlsStream>{}.run(target) : Probe<net::TcpStream>{}.run(target))
                                : (tls ? Probe<net::WsStream<net::TlsStream>>{}.run(target)

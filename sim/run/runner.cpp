@@ -21,6 +21,7 @@
 #include "sim/run/environment.hpp"
 #include "sim/run/hub_link.hpp"
 #include "sim/run/hub_process.hpp"
+#include "sim/run/machine.hpp"
 #include "sim/run/process_stats.hpp"
 #include "sim/run/workers.hpp"
 #include "sim/scenario/plan.hpp"
@@ -38,7 +39,6 @@ constexpr Nanos kInterval = std::chrono::seconds{1};
 constexpr Nanos kAnnounceAhead = std::chrono::milliseconds{10};  // shards hear of a phase before it begins
 constexpr Nanos kSettle = std::chrono::milliseconds{50};
 constexpr Nanos kCanaryConnects = std::chrono::seconds{2};  // the run does not wait longer for it
-constexpr uint64_t kOtherDescriptors = 64;                  // of a worker: loops, timers, the files it was forked with
 constexpr uint64_t kDiskNeeded = 16 * 1024 * 1024;
 
 struct ConvergenceState {
@@ -76,10 +76,10 @@ class Run {
     auto identities = read_identities(options_.scenario);
     if (!identities) return identities.error();
     if (const auto ok = make_plan(std::move(*identities)); !ok) return ok.error();
-    const auto cost = scenario::make_plan(options_.scenario, options_.shards).cost;
-    // Each worker holds its part; what a process needs beside its devices is small.
-    const auto each = cost.descriptors / options_.workers + (options_.workers > 1 ? kOtherDescriptors : 0);
-    if (const auto ok = ensure_descriptors(each); !ok) return ok.error();
+    const auto wanted = scenario::make_plan(options_.scenario, options_.shards, options_.workers);
+    auto forced = check_before_run(wanted, options_.folder, options_.force);
+    if (!forced) return forced.error();
+    forced_ = std::move(*forced);
     if (const auto ok = check_output_folder(options_.folder); !ok) return ok.error();
     auto writer = metrics::RunWriter::create(options_.folder);
     if (!writer) return writer.error();
@@ -723,6 +723,7 @@ class Run {
     record.run.version = options_.version;
     record.run.target = target_name_;
     record.run.command = options_.command;
+    record.run.forced = forced_;
     record.devices.target = scenario().device_count();
     record.devices.connected = connected_at_end_;
     record.devices.connected_max = std::max(devices_max_, connected_at_end_);
@@ -808,6 +809,7 @@ class Run {
   std::vector<std::unique_ptr<const HubSite>> sites_;
   std::optional<net::CertifiedKey> device_authority_;
   std::string target_name_;
+  std::vector<std::string> forced_;  // what the machine lacks for this run
   std::vector<DeviceIndex> existing_;
   Result<std::map<std::string, uint64_t>> counts_before_ = make_error(ErrorCode::not_found, "not read");
   std::optional<metrics::ThrottlingRecord> throttling_before_, throttling_;

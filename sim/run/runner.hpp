@@ -20,6 +20,7 @@ struct RunOptions {
   unsigned workers = 1;          ///< worker processes, at most one a shard; 1: the shards are threads of this process
   std::filesystem::path folder;  ///< created by the run; must not hold another run
   std::string binary;            ///< path of the twinstorm executable, for the embedded hub
+  bool force = false;            ///< also when the machine cannot hold it; the record says so
   std::string metrics_listen;    ///< `ADDR:PORT`, empty = no endpoint
   Nanos linger{0};               ///< keep the metrics endpoint up so long after the load
   std::string version;

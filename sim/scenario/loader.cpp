@@ -18,6 +18,7 @@
 #include "sim/scenario/detail/text.hpp"
 #include "sim/scenario/detail/value_reader.hpp"
 #include "sim/scenario/detail/yaml_tree.hpp"
+#include "sim/scenario/source_addresses.hpp"
 
 namespace twinstorm::scenario {
 namespace {
@@ -170,6 +171,7 @@ class Loader {
     if (!section.has("connectionString")) {
       section.refuse("caFile", "\"caFile\" goes with connectionString only", "leave it out: the hub tells its CA");
     }
+    if (const auto* sources = section.find("sourceAddresses")) read_source_addresses(section, *sources);
     if (const auto* authority = section.find("deviceCa")) {
       const Section files{complaints_, *authority, "target.deviceCa", "target.deviceCa"};
       if (files.valid()) {
@@ -180,6 +182,32 @@ class Loader {
       }
       if (section.has("embedded")) {
         section.refuse("deviceCa", "the embedded hub trusts a CA that the run makes", "leave it out");
+      }
+    }
+  }
+
+  void read_source_addresses(const Section& target, const YamlNode& list) {
+    auto& given = s_.target.source_addresses;
+    static constexpr const char* kFix = "try sourceAddresses: [10.0.0.5, 10.0.0.16-10.0.0.31, 10.0.1.0/28]";
+    if (!list.is_sequence() || list.items.empty() || list.items.size() > kMaxSourceAddresses) {
+      target.complain("sourceAddresses", fmt::format("{} is not a list of addresses", describe(list)), kFix);
+      return;
+    }
+    for (size_t i = 0; i < list.items.size(); ++i) {
+      const auto& item = list.items[i];
+      const auto path = fmt::format("target.sourceAddresses[{}]", i);
+      if (!item.is_scalar()) {
+        complaints_.add(item.place, path, {}, fmt::format("{} is not an address", describe(item)), kFix);
+        continue;
+      }
+      if (const auto some = expand_source_addresses(item.text); !some) {
+        complaints_.add_error(item.place, path, shortened(item.text), some.error().message);
+        continue;
+      }
+      given.push_back(item.text);
+      if (const auto all = expand_source_addresses(given); !all) {
+        complaints_.add_error(item.place, path, shortened(item.text), all.error().message);
+        given.pop_back();
       }
     }
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <map>
 #include <set>
 
 #include <fmt/format.h>
@@ -10,6 +11,7 @@
 
 #include "sim/scenario/detail/backend_reader.hpp"
 #include "sim/scenario/detail/text.hpp"
+#include "sim/scenario/source_addresses.hpp"
 
 namespace twinstorm::scenario {
 namespace {
@@ -39,6 +41,9 @@ constexpr ByteCount kCertificateHeapBytes = 1024;  // of a device, as PEM; the k
 constexpr ByteCount kSessionHeapBytes = 1536;      // kept for resumption
 constexpr ByteCount kPahoHeapBytes = 4400;
 constexpr ByteCount kSocketKernelBytes = 4096;
+constexpr ByteCount kModelHeapBytes = 512;           // of a twin, kept by the run for `finalStateMatches`
+constexpr ByteCount kHubDeviceHeapBytes = 6 * 1024;  // identity, twin, session and connection
+constexpr ByteCount kProcessBytes = 24ull * 1024 * 1024;
 constexpr uint64_t kOtherDescriptors = 64;
 constexpr uint64_t kHistogramsPerCell = 2;
 constexpr uint64_t kHistogramsPerPhase = 7;
@@ -423,6 +428,15 @@ void append_device_ca(std::string& out, const Target& target) {
                      detail::quoted(target.device_ca_key));
 }
 
+void append_sources(std::string& out, const Target& target) {
+  if (target.source_addresses.empty()) return;
+  out += "  sourceAddresses: [";
+  for (size_t i = 0; i < target.source_addresses.size(); ++i) {
+    out += (i > 0 ? ", " : "") + detail::quoted(target.source_addresses[i]);
+  }
+  out += "]\n";
+}
+
 void append_hub(std::string& out, const Target::Hub& hub) {
   if (hub == Target::Hub{.threads = hub.threads, .processes = hub.processes}) return;
   out += "hub:\n";
@@ -442,11 +456,13 @@ void append_target(std::string& out, const Target& target) {
     case Target::Kind::embedded:
       out += fmt::format("target:\n  embedded: {{threads: {}, processes: {}}}\n", target.hub.threads,
                          target.hub.processes);
+      append_sources(out, target);
       append_hub(out, target.hub);
       return;
     case Target::Kind::ready_file:
       out += fmt::format("target:\n  readyFile: {}\n", detail::quoted(target.ready_file));
       append_device_ca(out, target);
+      append_sources(out, target);
       return;
     case Target::Kind::connection_string:
       break;
@@ -463,6 +479,7 @@ void append_target(std::string& out, const Target& target) {
   }
   if (!target.ca_file.empty()) out += fmt::format("  caFile: {}\n", detail::quoted(target.ca_file));
   append_device_ca(out, target);
+  append_sources(out, target);
 }
 
 std::string tls_yaml(const Tls& tls) {
@@ -629,6 +646,54 @@ ByteCount heap_of_device(const Fleet& fleet) {
   return bytes;
 }
 
+uint64_t share(uint64_t whole, uint64_t of) { return (whole + of - 1) / of; }
+
+/// What the machine must provide for resolved `s`.
+PlannedCost cost_of(const Scenario& s, ShardId shards, unsigned workers, size_t streams) {
+  PlannedCost cost;
+  const auto& target = s.target;
+  const uint64_t devices = s.device_count();
+  const uint64_t hubs = target.kind == Target::Kind::embedded ? target.hub.processes : 0;
+  cost.mqtt_connections = devices;
+  for (const auto& group : s.backends) cost.http_connections += uint64_t{group.connections} * shards;
+  cost.workers = workers;
+  // Whole shards go to workers, so the fullest one may have more than its share.
+  const uint64_t shards_of_worker = share(shards, workers);
+  cost.worker_devices = std::min(devices, share(devices, shards) * shards_of_worker);
+  cost.descriptors =
+      cost.worker_devices + cost.http_connections / shards * shards_of_worker + kOtherDescriptors;
+  cost.loopback = hubs > 0;
+  cost.hub_processes = static_cast<uint32_t>(hubs);
+  if (hubs > 0) {
+    cost.hub_descriptors = share(devices, hubs) + share(cost.http_connections, hubs) + kOtherDescriptors;
+  }
+  std::map<std::string, uint64_t> ports;
+  for (const auto& fleet : s.fleets) {
+    const bool socket = fleet.transport == TransportKind::mqtt;
+    ports[socket ? (fleet.tls.on() ? "MQTTS" : "MQTT") : (fleet.tls.on() ? "HTTPS" : "HTTP")] += fleet.count;
+    cost.device_heap += fleet.count * heap_of_device(fleet);
+    // The hub's end of a connection takes as much as ours.
+    if (hubs > 0) cost.hub_heap += fleet.count * (kHubDeviceHeapBytes + (fleet.tls.on() ? kTlsHeapBytes : 0));
+  }
+  for (const auto& group : s.backends) ports[group.tls.value_or(false) ? "HTTPS" : "HTTP"] += group.connections * shards;
+  for (const auto& [port, connections] : ports) {
+    cost.destinations.push_back({port, share(connections, std::max<uint64_t>(hubs, 1))});
+  }
+  if (const auto given = expand_source_addresses(target.source_addresses)) cost.source_addresses = given->size();
+  for (const auto& phase : s.phases) {
+    if (phase.connect) cost.connect_rate = std::max(cost.connect_rate, phase.connect->shape.peak_rate().per_second);
+  }
+  cost.busy_threads = shards + hubs * target.hub.threads;
+  if (s.checks(Invariant::final_state_matches)) cost.device_heap += devices * kModelHeapBytes;
+  cost.socket_kernel = (devices + cost.http_connections) * (hubs > 0 ? 2 : 1) * kSocketKernelBytes;
+  cost.recorder = uint64_t{shards} * s.phases.size() * (streams * kHistogramsPerCell + kHistogramsPerPhase) *
+                  kHistogramBytes;
+  // Workers stand beside the process that leads them.
+  cost.processes = (hubs + workers + (workers > 1 ? 1 : 0)) * kProcessBytes;
+  cost.total = cost.device_heap + cost.socket_kernel + cost.hub_heap + cost.processes;
+  return cost;
+}
+
 /// `mqtt`, `mqttws over TLS 1.2`, `mqtt by Paho`.
 std::string connection_text(const Fleet& fleet) {
   std::string text = to_string(fleet.transport);
@@ -706,10 +771,11 @@ Scenario resolve(const Scenario& scenario, ShardId shards) {
   return s;
 }
 
-Plan make_plan(const Scenario& scenario, ShardId shards) {
+Plan make_plan(const Scenario& scenario, ShardId shards, unsigned workers) {
   Plan plan;
   plan.scenario = resolve(scenario, shards);
   plan.shards = shards;
+  plan.workers = workers;
   const auto& s = plan.scenario;
   const auto streams = s.streams();
   plan.devices = s.device_count();
@@ -718,15 +784,7 @@ Plan make_plan(const Scenario& scenario, ShardId shards) {
     plan.fixed_seconds += plan.phases.back().seconds;
     plan.longest_seconds += phase.until ? to_seconds(phase.timeout) : plan.phases.back().seconds;
   }
-  auto& cost = plan.cost;
-  cost.mqtt_connections = plan.devices;
-  for (const auto& group : s.backends) cost.http_connections += uint64_t{group.connections} * shards;
-  cost.descriptors = cost.mqtt_connections + cost.http_connections + kOtherDescriptors;
-  for (const auto& fleet : s.fleets) cost.device_heap += fleet.count * heap_of_device(fleet);
-  cost.socket_kernel = (cost.mqtt_connections + cost.http_connections) * kSocketKernelBytes;
-  cost.recorder = uint64_t{shards} * s.phases.size() * (streams.size() * kHistogramsPerCell + kHistogramsPerPhase) *
-                  kHistogramBytes;
-  cost.total = cost.device_heap + cost.socket_kernel + cost.recorder;
+  plan.cost = cost_of(s, shards, workers, streams.size());
   add_notes(s, streams, plan);
   return plan;
 }
@@ -788,13 +846,20 @@ std::string plan_text(const Plan& plan) {
   for (const auto invariant : s.invariants) out += fmt::format("  {}\n", to_string(invariant));
 
   const auto& cost = plan.cost;
-  out += "\nTakes (estimates for the generator's process)\n";
-  append_table(out, {{"connections", fmt::format("{} MQTT, {} HTTP", format_count(cost.mqtt_connections),
-                                                 format_count(cost.http_connections))},
-                     {"descriptors", format_count(cost.descriptors)},
-                     {"device heap", format_size(cost.device_heap)},
-                     {"socket memory", format_size(cost.socket_kernel) + " in the kernel"},
-                     {"histograms", format_size(cost.recorder) + " reserved, little of it touched"}});
+  out += "\nTakes (estimates; twinstorm doctor compares them with this machine)\n";
+  rows = {{"connections", fmt::format("{} MQTT, {} HTTP", format_count(cost.mqtt_connections),
+                                      format_count(cost.http_connections))},
+          {"descriptors",
+           format_count(cost.descriptors) + (cost.workers > 1 ? fmt::format(" in each of {} workers", cost.workers) : "")},
+          {"device heap", format_size(cost.device_heap)},
+          {"socket memory", format_size(cost.socket_kernel) + " in the kernel"},
+          {"histograms", format_size(cost.recorder) + " reserved, little of it touched"}};
+  if (cost.hub_processes > 0) {
+    rows.push_back({"hub", fmt::format("{}, {} descriptors{}", format_size(cost.hub_heap),
+                                       format_count(cost.hub_descriptors), cost.hub_processes > 1 ? " each" : "")});
+  }
+  rows.push_back({"memory", format_size(cost.total) + " in all"});
+  append_table(out, rows);
   if (!plan.notes.empty()) out += "\nNotes\n";
   for (const auto& note : plan.notes) out += fmt::format("  {}\n", note);
   return out;
@@ -865,6 +930,12 @@ std::string plan_json(const Plan& plan) {
                         {"deviceHeapBytes", cost.device_heap},
                         {"socketKernelBytes", cost.socket_kernel},
                         {"recorderBytes", cost.recorder},
+                        {"workers", cost.workers},
+                        {"hubProcesses", cost.hub_processes},
+                        {"hubDescriptors", cost.hub_descriptors},
+                        {"hubHeapBytes", cost.hub_heap},
+                        {"processesBytes", cost.processes},
+                        {"busyThreads", cost.busy_threads},
                         {"totalBytes", cost.total}}},
                       {"notes", plan.notes}};
   return document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";

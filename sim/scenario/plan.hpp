@@ -36,20 +36,39 @@ struct PlannedPhase {
   std::vector<PlannedLoad> load;
 };
 
+/// One listener of the hub that devices connect to.
+struct PlannedDestination {
+  std::string port;          ///< `MQTT`, `MQTTS`, `HTTP`, `HTTPS`
+  uint64_t connections = 0;  ///< to one hub process: each needs a port of its own on the address it comes from
+};
+
 /// What the machine must provide. Estimates, from constants measured in bench/footprint; report writing not counted.
+/// sim/run/machine.hpp compares them with what there is.
 struct PlannedCost {
   uint64_t mqtt_connections = 0;
   uint64_t http_connections = 0;  ///< over all shards
-  uint64_t descriptors = 0;       ///< of the generator's process
+  unsigned workers = 1;           ///< processes of the generator that share the devices
+  uint64_t worker_devices = 0;    ///< of the one with most
+  uint64_t descriptors = 0;       ///< the same one's: devices, HTTP connections, files
+  uint32_t hub_processes = 0;     ///< started by the run; 0: the hub is there already
+  uint64_t hub_descriptors = 0;   ///< of each
+  std::vector<PlannedDestination> destinations;
+  bool loopback = false;          ///< the hub is reached at 127.0.0.0/8; known here only of a hub that the run starts
+  uint64_t source_addresses = 0;  ///< given by the scenario; 0: chosen by the run or the system
+  double connect_rate = 0;        ///< most connects per second
+  uint64_t busy_threads = 0;      ///< shards of all workers and of the hubs
   ByteCount device_heap = 0;
-  ByteCount socket_kernel = 0;
-  ByteCount recorder = 0;  ///< address space of the histograms; untouched pages are not resident
-  ByteCount total = 0;
+  ByteCount socket_kernel = 0;  ///< of connections; both ends when the run starts the hub
+  ByteCount recorder = 0;       ///< address space of the histograms; untouched pages are not resident
+  ByteCount hub_heap = 0;       ///< twins and connections, all hub processes
+  ByteCount processes = 0;      ///< what the processes take before there is any device
+  ByteCount total = 0;          ///< of the above, without untouched histograms
 };
 
 struct Plan {
-  Scenario scenario;  ///< resolved
-  ShardId shards = 1;
+  Scenario scenario;   ///< resolved
+  ShardId shards = 1;  ///< of all workers together
+  unsigned workers = 1;
   uint64_t devices = 0;
   std::vector<PlannedPhase> phases;
   PlannedCost cost;
@@ -58,8 +77,8 @@ struct Plan {
   std::vector<std::string> notes;  ///< for people: things that are legal and perhaps not meant
 };
 
-/// Resolves and adds up.
-Plan make_plan(const Scenario& scenario, ShardId shards = 1);
+/// Resolves and adds up. `shards` are those of all `workers` processes together.
+Plan make_plan(const Scenario& scenario, ShardId shards = 1, unsigned workers = 1);
 
 std::string plan_text(const Plan& plan);  ///< for people, 100 columns
 std::string plan_json(const Plan& plan);  ///< schema `twinstorm/plan/1`, durations in seconds

@@ -41,6 +41,9 @@ struct Target {
   std::string ca_file;  ///< connection string only: PEM of the CAs to trust; empty: the system's
   /// Not embedded: certificate and key (PEM files) of the CA that the hub trusts to sign `x509-ca` devices.
   std::string device_ca_certificate, device_ca_key;
+  /// Addresses of this machine that devices connect from, in turn, as written: `10.0.0.5`, `10.0.0.5-10.0.0.9`,
+  /// `10.0.0.0/29` (source_addresses.hpp). Empty: the system chooses, for a hub on loopback the run (docs/limits.md).
+  std::vector<std::string> source_addresses;
   /// What fleets (over MQTT, or over WebSocket on the HTTP ports) and back ends do when they do not say.
   bool mqtt_uses_tls() const { return kind == Kind::connection_string && (mqtts_port != 0 || mqtt_port == 0); }
   bool http_uses_tls() const { return kind == Kind::connection_string && (https_port != 0 || http_port == 0); }

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "sim/base/time.hpp"
 #include "sim/net/asio.hpp"
@@ -26,6 +27,7 @@ struct LinkTarget {
   // For links over WebSocket.
   std::string websocket_host{};  ///< the `Host` header; empty = `host_name`
   std::string websocket_path = "/$iothub/websocket";
+  std::vector<net::Address> sources{};  ///< device i of a shard connects from i mod size; empty: the system chooses
 
   const std::string& verified_name() const { return server_name.empty() ? host_name : server_name; }
 };

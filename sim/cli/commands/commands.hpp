@@ -25,6 +25,7 @@ struct RunCommand {
   std::string out;  ///< empty = runs/<scenario>-<UTC time>
   std::string metrics_listen;
   std::string linger;
+  bool force = false;  ///< also when the machine cannot hold it
   bool quiet = false, no_tui = false, no_color = false;
 };
 int run_command(const RunCommand& command, Environment& environment);
@@ -34,6 +35,12 @@ struct PlanCommand {
   bool json = false;
 };
 int plan_command(const PlanCommand& command, Environment& environment);
+
+struct DoctorCommand {
+  ScenarioOptions scenario;  ///< `file` empty: the machine alone
+  bool json = false, no_color = false;
+};
+int doctor_command(const DoctorCommand& command, Environment& environment);
 
 struct CapacityCommand {
   ScenarioOptions scenario;

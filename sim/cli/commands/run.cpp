@@ -19,7 +19,8 @@ std::string reproduce(const RunCommand& command, const scenario::Scenario& scena
   for (const auto& each : command.scenario.overrides)
     text += " --set '" + protocol::redact_connection_string(each) + "'";
   text += " --seed " + std::to_string(scenario.seed) + " --shards " + std::to_string(shards);
-  return workers == 1 ? text : text + " --workers " + std::to_string(workers);
+  if (workers > 1) text += " --workers " + std::to_string(workers);
+  return command.force ? text + " --force" : text;
 }
 
 }  // namespace
@@ -43,6 +44,7 @@ int run_command(const RunCommand& command, Environment& environment) {
                                              (loaded->scenario.name + "-" + format_compact_utc(SteadyClock{}.wall()))
                                        : std::filesystem::path{command.out};
   options.binary = environment.binary;
+  options.force = command.force;
   options.metrics_listen = command.metrics_listen;
   options.linger = linger;
   options.version = version();

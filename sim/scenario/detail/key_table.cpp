@@ -30,7 +30,7 @@ const std::vector<KeySet>& key_table() {
         "invariants", "limits"}},
       {"target",
        {"embedded", "connectionString", "readyFile", "mqttPort", "mqttsPort", "httpPort", "httpsPort", "caFile",
-        "deviceCa"},
+        "deviceCa", "sourceAddresses"},
        {{"hub", kHubPlace}}},
       {"target.deviceCa", {"certificate", "key"}},
       {"target.embedded",

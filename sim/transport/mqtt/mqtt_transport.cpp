@@ -164,7 +164,8 @@ void BasicMqttTransport<Stream>::connect(const LinkTarget& target, Nanos timeout
                    .server_name = target.verified_name(),
                    .certificate = target.tls == nullptr ? nullptr : events_.client_certificate(device_),
                    .websocket_host = websocket_host,
-                   .websocket_path = target.websocket_path},
+                   .websocket_path = target.websocket_path,
+                   .source = target.sources.empty() ? net::Address{} : target.sources[device_ % target.sources.size()]},
                   events);
 }
 

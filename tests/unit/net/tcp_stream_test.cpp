@@ -45,6 +45,14 @@ class Peer {
     listener_ = -1;
   }
   void accept() { fd_ = ::accept(listener_, nullptr, nullptr); }
+  /// Where the accepted connection comes from.
+  std::string other_end() const {
+    sockaddr_in address{};
+    socklen_t size = sizeof address;
+    getpeername(fd_, reinterpret_cast<sockaddr*>(&address), &size);
+    char text[INET_ADDRSTRLEN];
+    return inet_ntop(AF_INET, &address.sin_addr, text, sizeof text);
+  }
   void send(std::string_view bytes) const {
     EXPECT_EQ(::send(fd_, bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
   }
@@ -85,13 +93,17 @@ class TcpStreamTest : public ::testing::Test, protected testing::EventLoop, prot
     seen.emplace_back(bytes);
     return consume ? consume(bytes) : bytes.size();
   }
-  void on_stream_ended(StreamEnd end) override { ends.push_back(end); }
+  void on_stream_ended(StreamEnd end) override {
+    ends.push_back(end);
+    told = stream.error_text();
+  }
 
   Peer peer;
   TcpStream stream{io};
   int connected = 0;
   std::vector<std::string> seen;
   std::vector<StreamEnd> ends;
+  std::string told;  // of the last end
   std::function<size_t(std::string_view)> consume;
 };
 
@@ -128,6 +140,27 @@ TEST_F(TcpStreamTest, AFailedConnectIsToldOnceAndNeverInsideTheCall) {
   EXPECT_EQ(ends, (std::vector<StreamEnd>{StreamEnd::connect_failed}));
   EXPECT_EQ(stream.last_errno(), ECONNREFUSED);
   EXPECT_FALSE(stream.open());
+}
+
+TEST_F(TcpStreamTest, ConnectsFromTheAddressItIsGiven) {
+  StreamEvents& events = *this;
+  stream.connect({.endpoint = peer.endpoint(), .source = boost::asio::ip::make_address("127.0.0.7")}, events);
+  until([&] { return connected > 0; });
+  peer.accept();
+  EXPECT_EQ(peer.other_end(), "127.0.0.7");
+  EXPECT_EQ(stream.send("hello"), SendResult::sent);
+  EXPECT_EQ(peer.receive(), "hello");
+}
+
+TEST_F(TcpStreamTest, AnAddressThatIsNotOfThisMachineEndsTheConnectWithTheReason) {
+  StreamEvents& events = *this;
+  // TEST-NET-1 (RFC 5737): nobody's.
+  stream.connect({.endpoint = peer.endpoint(), .source = boost::asio::ip::make_address("192.0.2.1")}, events);
+  EXPECT_TRUE(ends.empty());
+  until([&] { return !ends.empty(); });
+  EXPECT_EQ(ends, (std::vector<StreamEnd>{StreamEnd::connect_failed}));
+  EXPECT_EQ(stream.last_errno(), EADDRNOTAVAIL);
+  EXPECT_EQ(told, "no local port or address left to connect from (see twinstorm doctor)");
 }
 
 TEST_F(TcpStreamTest, TellsAnOrderlyEndFromAReset) {

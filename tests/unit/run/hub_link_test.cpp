@@ -1,9 +1,12 @@
 // Where the hub is and how fleets get there; certificates of simulated devices.
 #include "sim/run/hub_link.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "sim/run/certificates.hpp"
+#include "sim/run/machine.hpp"
+#include "sim/run/source_addresses.hpp"
 #include "sim/scenario/loader.hpp"
 #include "sim/scenario/plan.hpp"
 #include "tests/support/process.hpp"
@@ -122,6 +125,45 @@ TEST(FleetLinks, ABackEndWithoutItsPortIsNamedBeforeAnythingFails) {
   EXPECT_EQ(plain.error().message,
             "back end \"r\" asks without TLS, and the hub at 127.0.0.1 has no HTTP port: start the hub with "
             "--http-port, or set tls: true for the back end");
+}
+
+TEST(FleetLinks, SpreadDevicesOverAddressesOfLoopbackWhenOneHasTooFewPorts) {
+  const auto hub = make_hub_link(address(1, 2, 3, 4), {});
+  ASSERT_TRUE(hub);
+  auto links = make_fleet_links(*hub, scenario_of("  - {name: a, count: 100}\n"));
+  ASSERT_TRUE(links);
+  EXPECT_TRUE(links->targets[0].sources.empty());
+  const uint64_t half = read_machine().ports() / 2;
+  links = make_fleet_links(*hub, scenario_of(fmt::format("  - {{name: a, count: {}}}\n", 2 * half + 1)));
+  ASSERT_TRUE(links);
+  ASSERT_EQ(links->targets[0].sources.size(), 3u);
+  EXPECT_EQ(links->targets[0].sources[0].to_string(), "127.0.0.1");
+  EXPECT_EQ(links->targets[0].sources[2].to_string(), "127.0.0.3");
+}
+
+TEST(FleetLinks, TakeTheAddressesThatTheScenarioGivesIfTheyAreOfThisMachine) {
+  const auto hub = make_hub_link(address(1, 2, 3, 4), {});
+  ASSERT_TRUE(hub);
+  const auto with = [](const std::string& sources) {
+    return scenario_of("  - {name: a, count: 10}\n", "{readyFile: hub.json, sourceAddresses: [" + sources + "]}");
+  };
+  const auto links = make_fleet_links(*hub, with("127.0.0.9-127.0.0.10"));
+  ASSERT_TRUE(links);
+  EXPECT_EQ(links->targets[0].sources.size(), 2u);
+  EXPECT_EQ(
+      make_fleet_links(*hub, with("127.0.0.9, 192.0.2.1")).error().message,
+      "target.sourceAddresses: 192.0.2.1 is not an address of this machine (Cannot assign requested address): leave "
+      "it out, or add it (ip addr add 192.0.2.1/32 dev lo)");
+  EXPECT_EQ(make_fleet_links(*hub, with("'::1'")).error().message,
+            "target.sourceAddresses: ::1 is an IPv6 address, and the hub is at 127.0.0.1");
+}
+
+TEST(Loopback, IsKnownByNameAndByAddress) {
+  for (const char* host : {"localhost", "hub.localhost", "127.0.0.1", "127.8.8.8", "::1"}) {
+    EXPECT_TRUE(is_loopback_host(host)) << host;
+  }
+  for (const char* host : {"hub.lab", "10.0.0.1", "localhost.lab", "", "::2"})
+    EXPECT_FALSE(is_loopback_host(host)) << host;
 }
 
 TEST(NeededPorts, FollowFleetsAndBackEnds) {
