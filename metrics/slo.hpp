@@ -35,6 +35,7 @@
 
 #include "metrics/op.hpp"
 #include "sim/base/result.hpp"
+#include "sim/base/time.hpp"
 
 namespace twinstorm::metrics {
 
@@ -68,6 +69,14 @@ enum class SloStatistic : uint8_t {
 };
 enum class SloComparison : uint8_t { less, less_equal, greater, greater_equal };
 
+/// The run ends early when an objective does not hold over a window of the phase that runs (abort_watch.hpp).
+struct AbortRule {
+  Nanos after{0};                         ///< from the start of each phase: nothing is judged before
+  Nanos over = std::chrono::seconds{10};  ///< length of the window, at least a second
+  uint64_t samples = 20;                  ///< fewer in the window decide nothing (rates need none)
+  friend bool operator==(const AbortRule&, const AbortRule&) = default;
+};
+
 struct SloSpec {
   std::string text;  ///< as written, trimmed
   SloMetric metric = SloMetric::operation;
@@ -78,6 +87,7 @@ struct SloSpec {
   SloComparison comparison = SloComparison::less;
   double threshold = 0;  ///< seconds, share (0.001 = 0.1 %), per second, per success, or a count, by statistic
   std::string phase;     ///< empty = all recorded phases
+  std::optional<AbortRule> abort{};  ///< also judged while the run goes on
 
   friend bool operator==(const SloSpec&, const SloSpec&) = default;
 };

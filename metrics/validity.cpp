@@ -86,7 +86,7 @@ RunValidity check_validity(const ValidityInputs& in, const ValidityLimits& limit
          fmt::format("worker \"{}\" was lost; its part of the load and of the counts is missing", worker));
   }
   for (const auto& slo : in.slos) {
-    if (slo.status != SloStatus::undecided) continue;
+    if (slo.status != SloStatus::undecided || in.aborted) continue;
     find("tooFewSamples", fmt::format("\"{}\" could not be decided: {}", slo.spec.text, slo.detail));
   }
   return out;
@@ -245,12 +245,12 @@ Verdict decide(const VerdictInputs& in) {
   const bool listed = std::any_of(in.validity.findings.begin(), in.validity.findings.end(),
                                   [](const ValidityFinding& finding) { return finding.code == "tooFewSamples"; });
   for (const auto& slo : in.slos) {
-    if (slo.status != SloStatus::undecided || listed) continue;
+    if (slo.status != SloStatus::undecided || listed || in.aborted_by) continue;
     because(VerdictStatus::invalid, exit_code::kInvalid,
             fmt::format("\"{}\" could not be decided: {}", slo.spec.text, slo.detail));
   }
   for (const auto& invariant : in.invariants) {
-    if (invariant.status != InvariantStatus::undecided) continue;
+    if (invariant.status != InvariantStatus::undecided || in.aborted_by) continue;
     because(VerdictStatus::invalid, exit_code::kInvalid,
             fmt::format("{} could not be decided: {}", invariant.name, invariant.detail));
   }
@@ -260,7 +260,7 @@ Verdict decide(const VerdictInputs& in) {
             fmt::format("{} violated: {}", invariant.name, invariant.detail));
   }
   if (in.aborted_by) {
-    because(VerdictStatus::aborted, exit_code::kAborted, fmt::format("ended early by \"{}\"", *in.aborted_by));
+    because(VerdictStatus::aborted, exit_code::kAborted, "ended early by " + *in.aborted_by);
   }
   for (const auto& slo : in.slos) {
     if (slo.status != SloStatus::failed) continue;

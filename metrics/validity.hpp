@@ -48,6 +48,7 @@ struct ValidityInputs {
   bool hub_lost = false;                  ///< the embedded hub ended before the run did
   std::vector<std::string> workers_lost;  ///< names
   std::vector<SloResult> slos;
+  bool aborted = false;  ///< an objective ended the run early: what could not be decided is no surprise
 };
 
 /// One reason not to believe the run. `code` is stable: `scheduleLag dropped shardBusy clockStep ledger hubCounts
@@ -117,7 +118,7 @@ struct VerdictInputs {
   std::vector<InvariantResult> invariants;
   std::vector<SloResult> slos;
   std::vector<std::string> regressions;   ///< one sentence each, from the comparison with a baseline
-  std::optional<std::string> aborted_by;  ///< the objective that ended the run early
+  std::optional<std::string> aborted_by;  ///< what ended the run early: AbortWatch::Finding::text
   int signal = 0;                         ///< SIGINT (2) or SIGTERM (15) if that ended the run, else 0
 };
 
@@ -130,7 +131,7 @@ struct Verdict {
 
 /// When several hold the order is: interrupted (130, 143), invalid (13), correctness (10), aborted by an objective
 /// (14), objective failed (11), regression (12). An objective or invariant that could not be decided makes the run
-/// invalid: no answer is no pass. Invariants nobody asked for (`notChecked`) change nothing.
+/// invalid: no answer is no pass, unless an objective ended the run before there could be one. Invariants nobody asked for (`notChecked`) change nothing.
 Verdict decide(const VerdictInputs& inputs);
 
 }  // namespace twinstorm::metrics

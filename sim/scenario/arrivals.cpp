@@ -12,19 +12,24 @@ ArrivalSchedule::ArrivalSchedule(LoadShape shape, MonoTime start, ShardId shard,
 }
 
 std::optional<Arrival> ArrivalSchedule::next() {
+  const auto arrival = at(next_);
+  if (arrival) next_ += shards_;
+  return arrival;
+}
+
+std::optional<Arrival> ArrivalSchedule::at(uint64_t n) {
   Nanos due{0};
   if (shape_.poisson()) {
     // Unit-exponential gaps in units of expected arrivals, pushed through the inverse of the count: a Poisson process
     // with the shape's rate. The gaps of other shards are drawn too, so that all see the same stream.
-    for (; drawn_ <= next_; ++drawn_) position_ += gaps_.exponential();
+    TS_ASSERT(drawn_ <= n + 1);
+    for (; drawn_ <= n; ++drawn_) position_ += gaps_.exponential();
     due = shape_.time_of(position_);
   } else {
-    due = shape_.due_at(next_);
+    due = shape_.due_at(n);
   }
   if (due == Nanos::max()) return std::nullopt;
-  const Arrival arrival{next_, start_ + due};
-  next_ += shards_;
-  return arrival;
+  return Arrival{n, start_ + due};
 }
 
 }  // namespace twinstorm::scenario

@@ -25,6 +25,9 @@ class ArrivalSchedule {
 
   /// The next arrival, or nothing once the shape has ended. Costs tens of nanoseconds; for Poisson that times `shards`.
   std::optional<Arrival> next();
+  /// Arrival `n` of the whole load, or nothing if the shape ends before it. Poisson: `n` must not go back, and each
+  /// number that is passed over costs a draw.
+  std::optional<Arrival> at(uint64_t n);
 
   const LoadShape& shape() const { return shape_; }
 

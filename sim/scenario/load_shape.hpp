@@ -1,11 +1,12 @@
 // When work is due, as a pure function of the time since the start of a phase. No clock, no state: safe to copy, to
 // share between threads and to print.
 //
-// Every shape but sine is a chain of segments whose rate changes linearly, so counting and its inverse have closed
-// forms.
+// Every shape but sine and lists of arrivals is a chain of segments whose rate changes linearly, so counting and its
+// inverse have closed forms.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "sim/base/time.hpp"
@@ -20,7 +21,8 @@ struct RateStep {
   friend bool operator==(const RateStep&, const RateStep&) = default;
 };
 
-/// Expected arrivals over time. Offsets are from the start of the phase; results agree with exact arithmetic to 1 ns.
+/// Expected arrivals over time. A cheap value: copies share what is long. Offsets are from the start of the phase;
+/// results agree with exact arithmetic to 1 ns.
 class LoadShape {
  public:
   /// "No end": a phase that lasts until something holds.
@@ -36,6 +38,9 @@ class LoadShape {
   static LoadShape spike(Rate base, Rate peak, Nanos at, Nanos hold, Nanos length);
   /// mean + amplitude * sin(2 pi t / period). Requires 0 <= amplitude <= mean and period > 0.
   static LoadShape sine(Rate mean, Rate amplitude, Nanos period, Nanos length);
+  /// An arrival at each of `offsets`, which do not go back. With `scale` 2 each comes twice, with 0.5 every second one
+  /// is left out. Requires scale > 0. Its `rate_at` counts the second around t.
+  static LoadShape arrivals_at(std::shared_ptr<const std::vector<Nanos>> offsets, double scale, Nanos length);
 
   /// Expected arrivals in [0, t]; never decreases; constant outside [0, length].
   double count_by(Nanos t) const;
@@ -67,12 +72,15 @@ class LoadShape {
     long double before = 0;  ///< expected arrivals before this segment
     bool pauses() const { return from == 0 && slope == 0; }
   };
-  void add(long double length, long double from, long double to);
-  void add_until_end(long double rate);
+  void add(std::vector<Segment>& to_list, long double length, long double from, long double to) const;
+  void finish(std::vector<Segment> segments, long double rate);
+  size_t listed_by(Nanos t) const;
   long double sine_count(long double seconds) const;
   long double sine_inverse(long double count) const;
 
-  std::vector<Segment> segments_;
+  std::shared_ptr<const std::vector<Segment>> segments_;
+  std::shared_ptr<const std::vector<Nanos>> listed_;  ///< arrivals_at only
+  double scale_ = 1;                                  ///< arrivals_at only
   Nanos length_{0};
   long double mean_ = 0, amplitude_ = 0, period_ = 0;  ///< sine only: period > 0
   bool poisson_ = false;

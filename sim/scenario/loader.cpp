@@ -1,8 +1,11 @@
 #include "sim/scenario/loader.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <map>
@@ -12,6 +15,7 @@
 
 #include <fmt/format.h>
 
+#include "metrics/abort_watch.hpp"
 #include "sim/scenario/detail/backend_reader.hpp"
 #include "sim/scenario/detail/overrides.hpp"
 #include "sim/scenario/detail/reader.hpp"
@@ -37,16 +41,31 @@ constexpr uint64_t kMaxGroups = 64;  // fleets, back ends: each is a row in ever
 constexpr uint64_t kMaxPhases = 256;
 constexpr double kMaxRate = 1e6;  // far beyond what one machine sends; keeps arrival numbers in range
 constexpr size_t kMaxSteps = 10'000;
+constexpr size_t kMaxEvents = 16;
+constexpr double kMaxScale = 1e6;
 constexpr uint64_t kMaxPahoDevices = 500;  // Paho runs all clients of a process on one thread behind one lock
 constexpr Nanos kMinTokenLifetime = std::chrono::seconds{5};  // expiry counts whole seconds
 constexpr Nanos kMinRenewBefore = std::chrono::seconds{1};
+
+/// The first `most` bytes at most.
+Result<std::string> read_whole_file(const std::string& path, size_t most) {
+  std::ifstream file{path, std::ios::binary};
+  if (!file) return make_error(ErrorCode::io, std::strerror(errno));
+  std::string text;
+  std::array<char, 64 * 1024> block;
+  while (text.size() < most && file.read(block.data(), block.size()).gcount() > 0) {
+    text.append(block.data(), std::min(static_cast<size_t>(file.gcount()), most - text.size()));
+  }
+  if (file.bad() || (file.fail() && !file.eof())) return make_error(ErrorCode::io, "it is not a regular file");
+  return text;
+}
 
 /// Reads a whole document into a scenario. Every `read_*` reports what is wrong and goes on; the result counts only if
 /// nothing was reported.
 class Loader {
  public:
-  Loader(Complaints& complaints, std::string default_name)
-      : complaints_{complaints}, default_name_{std::move(default_name)} {}
+  Loader(Complaints& complaints, std::string default_name, std::string folder)
+      : complaints_{complaints}, default_name_{std::move(default_name)}, folder_{std::move(folder)} {}
 
   Scenario read(const YamlNode& root) {
     Section top{complaints_, root, {}, ""};
@@ -617,6 +636,7 @@ class Loader {
     if (const auto* load = section.find("load")) read_load(*load, section.path_of("load"), phase);
     if (const auto* disconnect = section.find("disconnect"))
       read_disconnect(*disconnect, section.path_of("disconnect"), phase);
+    if (const auto* events = section.find("events")) read_events(*events, section.path_of("events"), phase);
     phase_nodes_.push_back(&node);
     s_.phases.push_back(std::move(phase));
   }
@@ -629,6 +649,13 @@ class Loader {
     }
     if (const auto share = section.share("converged")) until = {Until::Kind::converged, *share};
     if (const auto share = section.share("devicesConnected")) until = {Until::Kind::devices_connected, *share};
+    if (section.has("operations")) {
+      until = {.kind = Until::Kind::operations,
+               .count = section.integer("operations", 1, 1'000'000'000'000).value_or(1)};
+    }
+    if (section.has("quiet")) {
+      until = {.kind = Until::Kind::quiet, .quiet = section.duration("quiet", false).value_or(Nanos{1})};
+    }
     return until;
   }
 
@@ -681,21 +708,74 @@ class Loader {
 
   void read_disconnect(const YamlNode& node, const std::string& path, Phase& phase) {
     Section section{complaints_, node, path, "phases[].disconnect"};
-    DisconnectSpec disconnect;
+    EventSpec event;
+    read_share_of_devices(section, phase, event);
+    phase.disconnect = DisconnectSpec{event.share, event.after, event.over, std::move(event.fleets)};
+  }
+
+  /// What `disconnect` and the items of `events` have in common.
+  void read_share_of_devices(const Section& section, const Phase& phase, EventSpec& event) {
     section.require("share", "how many of the devices, such as share: 30%");
     if (const auto share = section.share("share")) {
-      disconnect.share = *share;
-      if (*share <= 0) section.complain("share", "a share of nothing disconnects nobody", "try 30%");
+      event.share = *share;
+      if (*share <= 0) section.complain("share", "a share of nothing is no device", "try 30%");
     }
-    if (auto v = section.duration("after", true)) disconnect.after = *v;
-    if (auto v = section.duration("over", true)) disconnect.over = *v;
-    disconnect.fleets = read_fleets(section);
-    if (phase.duration && disconnect.after + disconnect.over > *phase.duration) {
+    if (auto v = section.duration("after", true)) event.after = *v;
+    if (auto v = section.duration("over", true)) event.over = *v;
+    event.fleets = read_fleets(section);
+    if (phase.duration && event.after + event.over > *phase.duration) {
       section.complain(
-          "over", fmt::format("the disconnects end after the phase, which lasts {}", format_duration(*phase.duration)),
+          "over", fmt::format("the event ends after the phase, which lasts {}", format_duration(*phase.duration)),
           "shorten after and over, or lengthen the phase");
     }
-    phase.disconnect = std::move(disconnect);
+  }
+
+  void read_events(const YamlNode& node, const std::string& path, Phase& phase) {
+    static const std::vector<std::string> kKinds{"disconnect", "report", "getTwin", "telemetry", "renewToken"};
+    if (!node.is_sequence() || node.items.size() > kMaxEvents) {
+      complaints_.add(node.place, path, {}, fmt::format("{} is not a list of at most {} events", describe(node), kMaxEvents),
+                      "try events: [{do: report, share: 30%, over: 2s}]");
+      return;
+    }
+    for (size_t i = 0; i < node.items.size(); ++i) {
+      const Section section{complaints_, node.items[i], fmt::format("{}[{}]", path, i), "phases[].events[]"};
+      if (!section.valid()) continue;
+      EventSpec event;
+      section.require("do", "one of " + detail::join(kKinds));
+      const auto kind = section.word("do", kKinds);
+      if (kind) event.kind = static_cast<EventSpec::Kind>(*kind);
+      read_share_of_devices(section, phase, event);
+      if (!kind) continue;
+      check_event(section, phase, event);
+      phase.events.push_back(std::move(event));
+    }
+  }
+
+  /// Whether every fleet it is for can do it.
+  void check_event(const Section& section, const Phase& phase, const EventSpec& event) {
+    for (uint32_t i = 0; i < s_.fleets.size(); ++i) {
+      const auto& fleet = s_.fleets[i];
+      if (!event.fleets.empty() && std::find(event.fleets.begin(), event.fleets.end(), i) == event.fleets.end()) continue;
+      if (event.kind == EventSpec::Kind::report && !reporting_fleets_.contains(fleet.name)) {
+        section.complain("do", fmt::format("fleet \"{}\" has nothing to report", fleet.name),
+                         "give the fleet reported: {...}, or name others in fleets");
+      }
+      if (event.kind == EventSpec::Kind::renew_token && (fleet.auth != AuthKind::sas || fleet.engine == Engine::paho)) {
+        section.complain("do", fmt::format("fleet \"{}\" has no tokens to renew before their time", fleet.name),
+                         "name the fleets with auth: sas and engine: native in fleets");
+      }
+      const auto closed = [&](OpKind kind) {
+        return std::any_of(phase.load.begin(), phase.load.end(), [&](const LoadEntry& entry) {
+          return entry.closed() && entry.stream == s_.fleet_stream(i, kind);
+        });
+      };
+      if ((event.kind == EventSpec::Kind::report && closed(OpKind::report)) ||
+          (event.kind == EventSpec::Kind::get_twin && closed(OpKind::get_twin)) ||
+          (event.kind == EventSpec::Kind::telemetry && closed(OpKind::telemetry))) {
+        section.complain("do", "a closed load of the phase does the same and would take these operations for its own",
+                         "give that load a rate, or put the event into another phase");
+      }
+    }
   }
 
   void read_load(const YamlNode& node, const std::string& path, Phase& phase) {
@@ -799,15 +879,21 @@ class Loader {
     }
     Section section{complaints_, node, path, "phases[].load.*"};
     if (!section.has("concurrency")) {
+      section.refuse("think", "an open load does not wait for answers, so nobody thinks about them",
+                     "add concurrency, or remove think");
       read_shape(section, "phases[].load.*", duration, entry.spec);
       return;
     }
     for (const auto& member : node.members) {
-      if (member.key == "concurrency") continue;
+      if (member.key == "concurrency" || member.key == "think") continue;
       section.refuse(member.key, fmt::format("a closed load (concurrency) has no \"{}\"", member.key),
                      "remove one of them");
     }
     if (const auto n = section.integer("concurrency", 1, 1'000'000)) entry.concurrency = static_cast<uint32_t>(*n);
+    if (const auto* think = section.find("think")) {
+      entry.think =
+          detail::read_distribution(complaints_, *think, section.path_of("think"), "phases[].load.*.think");
+    }
   }
 
   bool read_rate(const YamlNode& node, const std::string& path, Rate& rate, bool& per_device) {
@@ -870,7 +956,8 @@ class Loader {
                                           {"ramp", ShapeSpec::Kind::ramp, {"from", "to", "over"}},
                                           {"steps", ShapeSpec::Kind::steps, {"steps"}},
                                           {"spike", ShapeSpec::Kind::spike, {"base", "peak", "at", "for"}},
-                                          {"sine", ShapeSpec::Kind::sine, {"mean", "amplitude", "period"}}};
+                                          {"sine", ShapeSpec::Kind::sine, {"mean", "amplitude", "period"}},
+                                          {"trace", ShapeSpec::Kind::trace, {"file", "scale", "digest"}}};
     if (!section.valid()) return;
     std::vector<std::string> names;
     for (const auto& form : kForms) names.push_back(form.name);
@@ -937,7 +1024,62 @@ class Loader {
           section.complain("amplitude", "the amplitude is above the mean, so the rate would be negative", "lower it");
         }
         break;
+      case ShapeSpec::Kind::trace:
+        read_trace(section, misfit, spec);
+        break;
     }
+  }
+
+  /// Anything that cannot be written with the other shapes.
+  template <class Misfit>
+  void read_trace(const Section& section, const Misfit& misfit, ShapeSpec& spec) {
+    section.require("file", "a CSV file of seconds,rate or of seconds, such as file: traffic.csv");
+    if (const auto factor = section.text("scale")) {
+      const auto number = detail::is_json_number(*factor) ? std::strtod(factor->c_str(), nullptr) : 0;
+      spec.scale = number;
+      if (number <= 0 || number > kMaxScale) {
+        section.complain("scale", fmt::format("\"{}\" is not a factor", shortened(*factor)),
+                         "try 2 for twice the load, or 0.1 for a tenth");
+        spec.scale = 1;
+      }
+    }
+    const auto file = section.text("file");
+    if (!file) return;
+    const auto trace = read_trace_file(*file, spec.trace_file);
+    if (!trace) {
+      section.complain("file", trace.error().message,
+                       "paths count from the scenario's folder; lines are seconds,rate or seconds");
+      return;
+    }
+    spec.trace = *trace;
+    if (const auto digest = section.text("digest"); digest && *digest != trace->digest()) {
+      section.complain("digest",
+                       fmt::format("{} holds another trace now, of digest \"{}\"", shortened(*file), trace->digest()),
+                       "restore the file, or remove the digest to use what it holds");
+    }
+    if (trace->lists_arrivals()) {
+      section.refuse("poisson", "the trace says when each arrival is due", "remove it");
+    } else if (spec.trace.shape(spec.scale, LoadShape::kForever).peak_rate().per_second > kMaxRate) {
+      section.complain("scale", "this is more than a run can ask", "at most " + format_rate({kMaxRate}));
+    }
+    misfit("file", trace->end());
+  }
+
+  /// Each file is read once, whoever names it. `full` becomes the path that works from anywhere.
+  Result<Trace> read_trace_file(const std::string& file, std::string& full) {
+    if (folder_.empty()) {
+      return make_error(ErrorCode::invalid_argument, "a trace lies beside a scenario file, and this one is no file");
+    }
+    full = (std::filesystem::path{folder_} / file).lexically_normal().string();
+    const auto [known, fresh] = traces_.try_emplace(full, Trace{});
+    if (!fresh && !known->second.empty()) return known->second;
+    const auto text = read_whole_file(full, kMaxTraceBytes + 1);
+    if (!text) {
+      return make_error(ErrorCode::io, fmt::format("cannot read {}: {}", shortened(file), text.error().message));
+    }
+    auto trace = Trace::parse(*text, file);
+    if (trace) known->second = *trace;
+    return trace;
   }
 
   void read_steps(const Section& section, std::string_view pattern, ShapeRates& rates, std::optional<Nanos> duration,
@@ -1005,23 +1147,55 @@ class Loader {
     for (size_t i = 0; i < list->items.size(); ++i) {
       const auto& item = list->items[i];
       const auto path = fmt::format("slos[{}]", i);
-      if (!item.is_scalar()) {
+      if (item.is_mapping()) {
+        const Section section{complaints_, item, path, "slos[]"};
+        section.require("slo", "the objective, such as slo: report errors < 5%");
+        const auto* line = section.find("slo");
+        const auto rule = read_abort(section);
+        if (line != nullptr && line->is_scalar()) read_slo(*line, section.path_of("slo"), rule, layout);
+        if (line != nullptr && !line->is_scalar()) section.text("slo");
+      } else if (item.is_scalar()) {
+        read_slo(item, path, {}, layout);
+      } else {
         complaints_.add(item.place, path, {}, fmt::format("{} is not an SLO", describe(item)),
                         "try convergence p99 < 500ms");
-        continue;
       }
-      auto slo = metrics::parse_slo(item.text);
-      if (!slo) {
-        complaints_.add_error(item.place, path, shortened(item.text), slo.error().message);
-        continue;
-      }
-      if (names_complete_) {
-        if (const auto known = metrics::check_slo(*slo, layout); !known) {
-          complaints_.add_error(item.place, path, shortened(item.text), known.error().message);
-        }
-      }
-      s_.slos.push_back(std::move(*slo));
     }
+  }
+
+  /// `abort: true`, or `{after, over, samples}`.
+  std::optional<metrics::AbortRule> read_abort(const Section& slo) {
+    const auto* node = slo.find("abort");
+    if (node == nullptr) return std::nullopt;
+    metrics::AbortRule rule;
+    if (!node->is_mapping()) {
+      const auto on = slo.boolean("abort");
+      return on && *on ? std::optional{rule} : std::nullopt;
+    }
+    const Section section{complaints_, *node, slo.path_of("abort"), "slos[].abort"};
+    if (const auto v = section.duration("after", true)) rule.after = *v;
+    if (const auto v = section.duration("over", false)) {
+      rule.over = *v;
+      if (*v < std::chrono::seconds{1}) section.complain("over", "a run is looked at once a second", "at least 1s");
+    }
+    if (const auto n = section.integer("samples", 1, 1'000'000'000)) rule.samples = *n;
+    return rule;
+  }
+
+  void read_slo(const YamlNode& line, const std::string& path, const std::optional<metrics::AbortRule>& rule,
+                const metrics::RecorderLayout& layout) {
+    auto slo = metrics::parse_slo(line.text);
+    if (!slo) {
+      complaints_.add_error(line.place, path, shortened(line.text), slo.error().message);
+      return;
+    }
+    slo->abort = rule;
+    const auto check = [&](const Result<void>& fits) {
+      if (!fits) complaints_.add_error(line.place, path, shortened(line.text), fits.error().message);
+    };
+    if (names_complete_) check(metrics::check_slo(*slo, layout));
+    if (rule) check(metrics::check_abort(*slo));
+    s_.slos.push_back(std::move(*slo));
   }
 
   void read_invariants(const Section& top) {
@@ -1063,7 +1237,9 @@ class Loader {
 
   Complaints& complaints_;
   std::string default_name_;
+  std::string folder_;  // of trace files; empty: none may be read
   Scenario s_;
+  std::map<std::string, Trace> traces_;
   std::vector<metrics::StreamSpec> streams_;
   std::vector<std::string> fleet_sections_;
   std::vector<YamlPlace> fleet_places_;
@@ -1102,7 +1278,8 @@ std::string to_string(const std::vector<Diagnostic>& diagnostics) {
   return out;
 }
 
-LoadResult load_scenario(std::string_view text, std::string_view file_name, const std::vector<std::string>& overrides) {
+LoadResult load_scenario(std::string_view text, std::string_view file_name, const std::vector<std::string>& overrides,
+                         std::string_view folder) {
   LoadResult result;
   auto document = detail::read_yaml(text, file_name);
   if (!document.diagnostics.empty()) {
@@ -1115,7 +1292,7 @@ LoadResult load_scenario(std::string_view text, std::string_view file_name, cons
   for (size_t i = 0; i < overrides.size(); ++i) {
     detail::apply_override(document.root, overrides[i], static_cast<uint16_t>(i + 1), complaints);
   }
-  auto scenario = Loader{complaints, stem_of(file_name)}.read(document.root);
+  auto scenario = Loader{complaints, stem_of(file_name), std::string{folder}}.read(document.root);
   if (complaints.empty()) {
     result.scenario = std::move(scenario);
   } else {
@@ -1125,16 +1302,15 @@ LoadResult load_scenario(std::string_view text, std::string_view file_name, cons
 }
 
 LoadResult load_scenario_file(const std::string& path, const std::vector<std::string>& overrides) {
-  const auto unreadable = [&path](const std::string& why) {
-    return LoadResult{std::nullopt, {{path, 0, 0, {}, {}, "cannot read the scenario: " + why, "check the path"}}};
-  };
-  std::ifstream file{path, std::ios::binary};
-  if (!file) return unreadable(std::strerror(errno));
-  std::string text(kMaxScenarioBytes + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (file.bad() || (file.fail() && !file.eof())) return unreadable("it is not a regular file");
-  text.resize(static_cast<size_t>(file.gcount()));
-  return load_scenario(text, path, overrides);
+  // A byte more than is allowed, so that `load_scenario` says so.
+  const auto text = read_whole_file(path, kMaxScenarioBytes + 1);
+  if (!text) {
+    return {std::nullopt,
+            {{path, 0, 0, {}, {}, "cannot read the scenario: " + text.error().message, "check the path"}}};
+  }
+  std::error_code error;
+  const auto folder = std::filesystem::absolute(path, error).parent_path().string();
+  return load_scenario(*text, path, overrides, folder);
 }
 
 std::vector<std::string> known_keys() {

@@ -65,7 +65,10 @@ std::vector<uint32_t> all_fleets(const Scenario& s) {
 
 /// Whether a phase makes no sense with devices that are offline.
 bool needs_devices(const Scenario& s, const Phase& phase) {
-  if (phase.disconnect || (phase.until && !phase.connect)) return true;
+  if (phase.disconnect || !phase.events.empty()) return true;
+  const bool waits = phase.until && (phase.until->kind == Until::Kind::converged ||
+                                     phase.until->kind == Until::Kind::devices_connected);
+  if (waits && !phase.connect) return true;
   return std::any_of(phase.load.begin(), phase.load.end(), [&](const LoadEntry& entry) {
     if (!s.is_backend_stream(entry.stream)) return true;
     const auto op = s.backends[s.backend_of_stream(entry.stream)].op;
@@ -119,6 +122,9 @@ void resolve_phase(const Scenario& s, Phase& phase) {
     entry.shape = make_shape(entry.spec, s.fleets[s.fleet_of_stream(entry.stream)].count, phase.length());
   }
   if (phase.disconnect && phase.disconnect->fleets.empty()) phase.disconnect->fleets = all_fleets(s);
+  for (auto& event : phase.events) {
+    if (event.fleets.empty()) event.fleets = all_fleets(s);
+  }
   if (phase.until && phase.timeout == Nanos{0}) {
     phase.timeout = phase.connect ? connect_time(s, *phase.connect) + kPatience : kConvergePatience;
     // Whole seconds read better, and the number only has to be generous.
@@ -147,7 +153,11 @@ Demand demand_of(const Scenario& s, uint32_t stream) {
 std::string rate_text(Rate rate, bool per_device) { return format_rate(rate) + (per_device ? "/device" : ""); }
 
 std::string describe(const LoadEntry& entry) {
-  if (entry.closed()) return fmt::format("closed, {} in flight", format_count(entry.concurrency));
+  if (entry.closed()) {
+    auto closed = fmt::format("closed, {} in flight", format_count(entry.concurrency));
+    if (!entry.think.is_zero()) closed += fmt::format(", resting {}", entry.think.to_yaml());
+    return closed;
+  }
   const auto& spec = entry.spec;
   const auto rate = [&](Rate r) { return rate_text(r, spec.per_device); };
   std::string text;
@@ -172,6 +182,10 @@ std::string describe(const LoadEntry& entry) {
     case ShapeSpec::Kind::sine:
       text = fmt::format("sine {} +- {} every {}", rate(spec.rate), rate(spec.peak), format_duration(spec.period));
       break;
+    case ShapeSpec::Kind::trace:
+      text = fmt::format("trace of {}", spec.trace.describe());
+      if (spec.scale != 1) text += fmt::format(", {:.4g} times", spec.scale);
+      break;
   }
   return spec.poisson ? text + ", Poisson" : text;
 }
@@ -180,8 +194,23 @@ std::string percent(double share) { return detail::exact_share(share); }
 
 std::string ends_text(const Phase& phase) {
   if (phase.duration) return "after " + format_duration(*phase.duration);
-  const char* what = phase.until->kind == Until::Kind::converged ? "converged" : "connected";
-  return fmt::format("when {} {}, at most {}", percent(phase.until->share), what, format_duration(phase.timeout));
+  const auto& until = *phase.until;
+  std::string what;
+  switch (until.kind) {
+    case Until::Kind::converged:
+      what = percent(until.share) + " converged";
+      break;
+    case Until::Kind::devices_connected:
+      what = percent(until.share) + " connected";
+      break;
+    case Until::Kind::operations:
+      what = fmt::format("{} operations ended", format_count(until.count));
+      break;
+    case Until::Kind::quiet:
+      what = fmt::format("quiet for {}", format_duration(until.quiet));
+      break;
+  }
+  return fmt::format("when {}, at most {}", what, format_duration(phase.timeout));
 }
 
 PlannedPhase plan_phase(const Scenario& s, const std::vector<metrics::StreamSpec>& streams, const Phase& phase) {
@@ -201,6 +230,13 @@ PlannedPhase plan_phase(const Scenario& s, const std::vector<metrics::StreamSpec
   if (phase.disconnect) {
     const auto devices = static_cast<double>(devices_of(s, phase.disconnect->fleets));
     out.disconnects = static_cast<uint64_t>(std::llround(devices * phase.disconnect->share));
+  }
+  for (const auto& event : phase.events) {
+    const auto devices = static_cast<double>(devices_of(s, event.fleets));
+    auto when = event.over > Nanos{0} ? "over " + format_duration(event.over) : std::string{"at once"};
+    if (event.after > Nanos{0}) when += ", after " + format_duration(event.after);
+    out.events.push_back({to_string(event.kind), std::move(when),
+                          static_cast<uint64_t>(std::llround(devices * event.share))});
   }
   for (const auto& entry : phase.load) {
     PlannedLoad load;
@@ -268,6 +304,19 @@ std::optional<double> expected_samples(const Scenario& s, const Plan& plan,
   return sum;
 }
 
+/// A window that no phase is long enough for ends nothing.
+void add_abort_note(const Scenario& s, const metrics::SloSpec& slo, Plan& plan) {
+  if (!slo.abort) return;
+  const Nanos needed = std::max(slo.abort->after, slo.abort->over);
+  const bool fits = std::any_of(s.phases.begin(), s.phases.end(), [&](const Phase& phase) {
+    const bool judged = slo.phase.empty() ? phase.record : slo.phase == phase.name;
+    return judged && phase.duration.value_or(phase.timeout) > needed;
+  });
+  if (fits) return;
+  plan.notes.push_back(fmt::format("SLO \"{}\" never ends the run early: no phase that it judges lasts longer than {}",
+                                   slo.text, format_duration(needed)));
+}
+
 void add_notes(const Scenario& s, const std::vector<metrics::StreamSpec>& streams, Plan& plan) {
   std::set<uint32_t> loaded, connected;
   for (size_t i = 0; i < s.phases.size(); ++i) {
@@ -291,6 +340,7 @@ void add_notes(const Scenario& s, const std::vector<metrics::StreamSpec>& stream
     if (!connected.contains(i))
       plan.notes.push_back(fmt::format("no phase needs fleet \"{}\": it stays offline", s.fleets[i].name));
   }
+  for (const auto& slo : s.slos) add_abort_note(s, slo, plan);
   for (const auto& slo : s.slos) {
     const auto quantile = metrics::quantile_of(slo.statistic);
     if (!quantile) continue;
@@ -411,6 +461,11 @@ std::string shape_yaml(const ShapeSpec& spec) {
     case ShapeSpec::Kind::sine:
       out = fmt::format("shape: sine, mean: {}, amplitude: {}, period: {}", rate(spec.rate), rate(spec.peak),
                         detail::exact_duration(spec.period));
+      break;
+    case ShapeSpec::Kind::trace:
+      out = fmt::format("shape: trace, file: {}, digest: \"{}\"", detail::quoted(spec.trace_file), spec.trace.digest());
+      if (spec.scale != 1) out += fmt::format(", scale: {}", spec.scale);
+      if (spec.trace.lists_arrivals()) return out;
       break;
   }
   return out + fmt::format(", poisson: {}", spec.poisson);
@@ -579,14 +634,40 @@ void append_backend(std::string& out, const Scenario& s, const BackendGroup& gro
                      detail::exact_duration(group.timeout), group.connections);
 }
 
+std::string until_yaml(const Until& until) {
+  switch (until.kind) {
+    case Until::Kind::converged:
+      return "converged: " + percent(until.share);
+    case Until::Kind::devices_connected:
+      return "devicesConnected: " + percent(until.share);
+    case Until::Kind::operations:
+      return fmt::format("operations: {}", until.count);
+    case Until::Kind::quiet:
+      return "quiet: " + detail::exact_duration(until.quiet);
+  }
+  return {};
+}
+
+std::string closed_yaml(const LoadEntry& entry) {
+  auto out = fmt::format("concurrency: {}", entry.concurrency);
+  if (!entry.think.is_zero()) out += ", think: " + entry.think.to_yaml();
+  return out;
+}
+
+std::string slo_yaml(const metrics::SloSpec& slo) {
+  if (!slo.abort) return detail::quoted(slo.text);
+  return fmt::format("{{slo: {}, abort: {{after: {}, over: {}, samples: {}}}}}", detail::quoted(slo.text),
+                     detail::exact_duration(slo.abort->after), detail::exact_duration(slo.abort->over),
+                     slo.abort->samples);
+}
+
 void append_phase(std::string& out, const Scenario& s, const std::vector<metrics::StreamSpec>& streams,
                   const Phase& phase) {
   out += fmt::format("  - name: {}\n", word(phase.name));
   if (phase.duration) out += fmt::format("    duration: {}\n", detail::exact_duration(*phase.duration));
   if (phase.until) {
-    out += fmt::format("    until: {{{}: {}}}\n    timeout: {}\n",
-                       phase.until->kind == Until::Kind::converged ? "converged" : "devicesConnected",
-                       percent(phase.until->share), detail::exact_duration(phase.timeout));
+    out += fmt::format("    until: {{{}}}\n    timeout: {}\n", until_yaml(*phase.until),
+                       detail::exact_duration(phase.timeout));
   }
   out += fmt::format("    record: {}\n", phase.record);
   if (phase.connect) {
@@ -596,12 +677,18 @@ void append_phase(std::string& out, const Scenario& s, const std::vector<metrics
   if (!phase.load.empty()) out += "    load:\n";
   for (const auto& entry : phase.load) {
     out += fmt::format("      {}: {{{}}}\n", word(streams[entry.stream].name),
-                       entry.closed() ? fmt::format("concurrency: {}", entry.concurrency) : shape_yaml(entry.spec));
+                       entry.closed() ? closed_yaml(entry) : shape_yaml(entry.spec));
   }
   if (phase.disconnect) {
     out += fmt::format("    disconnect: {{share: {}, after: {}, over: {}, fleets: {}}}\n",
                        percent(phase.disconnect->share), detail::exact_duration(phase.disconnect->after),
                        detail::exact_duration(phase.disconnect->over), fleets_yaml(s, phase.disconnect->fleets));
+  }
+  if (!phase.events.empty()) out += "    events:\n";
+  for (const auto& event : phase.events) {
+    out += fmt::format("      - {{do: {}, share: {}, after: {}, over: {}, fleets: {}}}\n", to_string(event.kind),
+                       percent(event.share), detail::exact_duration(event.after), detail::exact_duration(event.over),
+                       fleets_yaml(s, event.fleets));
   }
 }
 
@@ -830,6 +917,9 @@ std::string plan_text(const Plan& plan) {
       if (load.arrivals > 0) count = format_count(static_cast<uint64_t>(load.arrivals));
       lines.push_back({load.name, load.model, std::move(count)});
     }
+    for (const auto& event : phase.events) {
+      lines.push_back({fmt::format("({})", event.what), event.when, format_count(event.devices)});
+    }
     if (lines.empty()) lines.push_back({"-"});
     for (size_t i = 0; i < lines.size(); ++i) {
       std::vector<std::string> row = i == 0
@@ -842,7 +932,11 @@ std::string plan_text(const Plan& plan) {
   append_table(out, rows);
 
   if (!s.slos.empty() || !s.invariants.empty()) out += "\nHas to hold\n";
-  for (const auto& slo : s.slos) out += fmt::format("  {}\n", slo.text);
+  for (const auto& slo : s.slos) {
+    out += "  " + slo.text;
+    if (slo.abort) out += fmt::format("  (else the run ends early, judged over {})", format_duration(slo.abort->over));
+    out += '\n';
+  }
   for (const auto invariant : s.invariants) out += fmt::format("  {}\n", to_string(invariant));
 
   const auto& cost = plan.cost;
@@ -878,6 +972,10 @@ std::string plan_json(const Plan& plan) {
                       {"arrivals", entry.arrivals},
                       {"peakRatePerSecond", entry.peak_rate}});
     }
+    Json events = Json::array();
+    for (const auto& event : phase.events) {
+      events.push_back({{"do", event.what}, {"when", event.when}, {"devices", event.devices}});
+    }
     phases.push_back({{"name", phase.name},
                       {"record", phase.record},
                       {"durationSeconds", phase.seconds},
@@ -886,6 +984,7 @@ std::string plan_json(const Plan& plan) {
                       {"connects", phase.connects},
                       {"connectRatePerSecond", phase.connect_rate},
                       {"disconnects", phase.disconnects},
+                      {"events", std::move(events)},
                       {"load", std::move(load)}});
   }
   Json fleets = Json::array();
@@ -956,7 +1055,7 @@ std::string resolved_yaml(const Scenario& s) {
   out += "phases:\n";
   for (const auto& phase : s.phases) append_phase(out, s, streams, phase);
   if (!s.slos.empty()) out += "slos:\n";
-  for (const auto& slo : s.slos) out += fmt::format("  - {}\n", detail::quoted(slo.text));
+  for (const auto& slo : s.slos) out += fmt::format("  - {}\n", slo_yaml(slo));
   if (!s.invariants.empty()) out += "invariants:\n";
   for (const auto invariant : s.invariants) out += fmt::format("  - {}\n", to_string(invariant));
   const auto& l = s.limits;

@@ -24,6 +24,13 @@ struct PlannedLoad {
   double peak_rate = 0;  ///< per second
 };
 
+/// An event of a phase, for a share of the devices.
+struct PlannedEvent {
+  std::string what;  ///< `report`
+  std::string when;  ///< `over 2 s, after 5 s`
+  uint64_t devices = 0;
+};
+
 struct PlannedPhase {
   std::string name;
   bool record = true;
@@ -33,6 +40,7 @@ struct PlannedPhase {
   uint64_t connects = 0;       ///< devices connected by the phase
   double connect_rate = 0;
   uint64_t disconnects = 0;
+  std::vector<PlannedEvent> events;
   std::vector<PlannedLoad> load;
 };
 

@@ -16,6 +16,7 @@ Scenario scaled(const Scenario& scenario, double factor) {
       auto& spec = load.spec;
       for (auto* rate : {&spec.rate, &spec.from, &spec.to, &spec.peak}) scale(*rate);
       for (auto& step : spec.steps) scale(step.rate);
+      spec.scale *= factor;
     }
   }
   return result;

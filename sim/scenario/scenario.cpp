@@ -161,6 +161,9 @@ LoadShape make_shape(const ShapeSpec& spec, uint64_t devices, Nanos length) {
     case ShapeSpec::Kind::sine:
       shape = LoadShape::sine(total(spec.rate), total(spec.peak), spec.period, length);
       break;
+    case ShapeSpec::Kind::trace:
+      shape = spec.trace.shape(spec.scale, length);
+      break;
   }
   return std::move(shape.set_poisson(spec.poisson));
 }

@@ -20,6 +20,7 @@
 #include "sim/base/units.hpp"
 #include "sim/scenario/load_shape.hpp"
 #include "sim/scenario/text_pattern.hpp"
+#include "sim/scenario/trace.hpp"
 #include "sim/scenario/value_template.hpp"
 
 namespace twinstorm::scenario {
@@ -237,7 +238,7 @@ const char* to_string(BackendGroup::IfMatch policy);
 
 /// A load shape as written; durations that are left out stay unset until resolved.
 struct ShapeSpec {
-  enum class Kind : uint8_t { constant, ramp, steps, spike, sine };
+  enum class Kind : uint8_t { constant, ramp, steps, spike, sine, trace };
   Kind kind = Kind::constant;
   Rate rate;                    ///< constant: the rate; spike: base; sine: mean
   Rate from, to;                ///< ramp
@@ -246,6 +247,9 @@ struct ShapeSpec {
   Rate peak;                    ///< spike: peak; sine: amplitude
   Nanos at{0}, hold{0};         ///< spike
   Nanos period{0};              ///< sine
+  std::string trace_file;       ///< trace: a path from where the loader was, or absolute
+  Trace trace;                  ///< trace: what the file holds
+  double scale = 1;             ///< trace: so many times its rates or arrivals
   bool per_device = false;      ///< every rate above is for one device of the fleet
   bool poisson = false;
   friend bool operator==(const ShapeSpec&, const ShapeSpec&) = default;
@@ -258,6 +262,7 @@ LoadShape make_shape(const ShapeSpec& spec, uint64_t devices, Nanos length);
 struct LoadEntry {
   uint32_t stream = 0;       ///< index in `Scenario::streams()`
   uint32_t concurrency = 0;  ///< > 0: closed model with so many operations in flight over the whole run, `shape` unused
+  Distribution think;        ///< closed: how long a slot rests after its operation ended, before the next
   ShapeSpec spec;
   LoadShape shape;  ///< the total over all devices and shards; empty until resolved
   bool closed() const { return concurrency > 0; }
@@ -278,11 +283,35 @@ struct DisconnectSpec {
   std::vector<uint32_t> fleets;  ///< indices; empty until resolved (then all)
 };
 
+/// A random share of the devices does something once, each at a random moment of [after, after + over).
+struct EventSpec {
+  enum class Kind : uint8_t {
+    disconnect,  ///< as `DisconnectSpec`
+    report,
+    get_twin,
+    telemetry,
+    renew_token,  ///< before its time: a device replaces its token as soon as nothing of its own is in flight
+  };
+  Kind kind = Kind::report;
+  double share = 0;              ///< in (0, 1]
+  Nanos after{0}, over{0};       ///< from the start of the phase
+  std::vector<uint32_t> fleets;  ///< indices; empty until resolved (then all)
+};
+/// `disconnect`, `report`, `getTwin`, `telemetry`, `renewToken`.
+const char* to_string(EventSpec::Kind kind);
+
 /// A phase ends when this holds, or at its timeout.
 struct Until {
-  enum class Kind : uint8_t { converged, devices_connected };
+  enum class Kind : uint8_t {
+    converged,
+    devices_connected,
+    operations,  ///< so many operations of the phase have ended, however
+    quiet,       ///< nothing has been open for so long
+  };
   Kind kind = Kind::converged;
-  double share = 1;  ///< of the accepted patches that ended well, or of all devices
+  double share = 1;    ///< of the accepted patches that ended well, or of all devices
+  uint64_t count = 0;  ///< operations
+  Nanos quiet{0};      ///< quiet
   friend bool operator==(const Until&, const Until&) = default;
 };
 
@@ -295,6 +324,7 @@ struct Phase {
   std::optional<ConnectSpec> connect;
   std::vector<LoadEntry> load;  ///< at most one entry per stream
   std::optional<DisconnectSpec> disconnect;
+  std::vector<EventSpec> events;
 
   /// `duration`, or `LoadShape::kForever`.
   Nanos length() const { return duration.value_or(LoadShape::kForever); }

@@ -5,7 +5,7 @@ namespace {
 
 /// Adds the forms of a random duration wherever one may stand.
 std::vector<KeySet> with_distributions(std::vector<KeySet> table) {
-  for (const std::string at : {"fleets[].onDesired[].apply.delay", "hub.query.staleness"}) {
+  for (const std::string at : {"fleets[].onDesired[].apply.delay", "hub.query.staleness", "phases[].load.*.think"}) {
     table.push_back({at, {"uniform", "lognormal", "exponential", "normal"}, {}});
     table.push_back({at + ".lognormal", {"p50", "p99"}, {}});
     table.push_back({at + ".exponential", {"mean"}, {}});
@@ -18,7 +18,7 @@ std::vector<KeySet> with_distributions(std::vector<KeySet> table) {
 
 const std::vector<KeySet>& key_table() {
   static const std::vector<std::string> kShape{"shape", "rate", "from", "to",   "over",      "steps",  "base",
-                                               "peak",  "at",   "for",  "mean", "amplitude", "period", "poisson"};
+                                               "peak",  "at",   "for",  "mean", "amplitude", "period", "poisson", "file", "scale", "digest"};
   static const auto kWith = [](std::vector<std::string> keys, std::string_view more) {
     keys.emplace_back(more);
     return keys;
@@ -80,13 +80,16 @@ const std::vector<KeySet>& key_table() {
       {"backends[].retries", {"max", "backoff"}},
       {"backends[].retries.backoff", {"initial", "max", "jitter"}},
       {"backends[].staleness", {"share", "every", "timeout"}},
-      {"phases[]", {"name", "duration", "until", "timeout", "record", "connect", "load", "disconnect"}},
-      {"phases[].until", {"converged", "devicesConnected"}},
+      {"phases[]", {"name", "duration", "until", "timeout", "record", "connect", "load", "disconnect", "events"}},
+      {"phases[].until", {"converged", "devicesConnected", "operations", "quiet"}},
       {"phases[].connect", kWith(kShape, "fleets")},
       {"phases[].connect.steps[]", {"rate", "for"}},
-      {"phases[].load.*", kWith(kShape, "concurrency")},
+      {"phases[].load.*", kWith(kWith(kShape, "concurrency"), "think")},
       {"phases[].load.*.steps[]", {"rate", "for"}},
       {"phases[].disconnect", {"share", "after", "over", "fleets"}},
+      {"phases[].events[]", {"do", "share", "after", "over", "fleets"}},
+      {"slos[]", {"slo", "abort"}},
+      {"slos[].abort", {"after", "over", "samples"}},
       {"limits",
        {"operationTimeout", "convergenceTimeout", "drainTimeout", "backlogMax", "scheduleLag", "dropped", "busy"}},
   });

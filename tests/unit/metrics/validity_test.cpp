@@ -146,7 +146,7 @@ VerdictInputs everything_wrong() {
   slo.detail = "2 s: target < 1 s";
   in.slos = {slo};
   in.regressions = {"p99 of query rose by 20 %"};
-  in.aborted_by = "query errors < 5%";
+  in.aborted_by = "\"query errors < 5%\": 12 % over 10.0 s";
   in.signal = 2;
   return in;
 }
@@ -163,9 +163,10 @@ TEST(Verdict, GoesByTheWorstReasonAndListsAll) {
   const auto all = decide(in);
   EXPECT_EQ(all.exit_code, 130);
   EXPECT_EQ(all.status, VerdictStatus::aborted);
-  EXPECT_THAT(all.reasons, ElementsAre("interrupted by the user (SIGINT)", "invalid (dropped): too much was dropped",
-                                       "noLostUpdates violated: 3 lost", "ended early by \"query errors < 5%\"",
-                                       "\"query p99 < 1s\" failed: 2 s: target < 1 s", "p99 of query rose by 20 %"));
+  EXPECT_THAT(all.reasons,
+              ElementsAre("interrupted by the user (SIGINT)", "invalid (dropped): too much was dropped",
+                          "noLostUpdates violated: 3 lost", "ended early by \"query errors < 5%\": 12 % over 10.0 s",
+                          "\"query p99 < 1s\" failed: 2 s: target < 1 s", "p99 of query rose by 20 %"));
   in.signal = 15;
   EXPECT_EQ(decide(in).exit_code, 143);
   in.signal = 0;

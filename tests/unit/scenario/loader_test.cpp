@@ -305,7 +305,7 @@ TEST(Loader, EveryInvalidScenarioGetsExactlyTheExpectedDiagnostics) {
   EXPECT_GE(files.size(), 12u);
   for (const auto& file : files) {
     const auto name = "scenarios/invalid/" + file.filename().string();
-    const auto result = load_scenario(text_of(file), name);
+    const auto result = load_scenario(text_of(file), name, {}, file.parent_path().string());
     EXPECT_FALSE(result.ok()) << name;
     auto expected = file;
     expected.replace_extension(".expected.txt");
