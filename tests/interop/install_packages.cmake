@@ -1,4 +1,4 @@
-# cmake -DNPM=<npm> -DSOURCE=<folder of package-lock.json> -DFOLDER=<where to install> -P install.cmake
+# cmake -DNPM=<npm> -DSOURCE=<folder of package-lock.json> -DFOLDER=<where to install> -P install_packages.cmake
 # Installs the pinned packages; does nothing when those of the same lock file are there already.
 file(SHA256 ${SOURCE}/package-lock.json wanted)
 set(stamp ${FOLDER}/installed)
@@ -17,7 +17,7 @@ execute_process(
   RESULT_VARIABLE result)
 if(NOT result EQUAL 0)
   message(FATAL_ERROR
-    "npm ci could not install the official SDK packages (result: ${result}). They come from the npm registry this "
-    "machine is configured for, once; without a network leave these tests out with: ctest -E '^sdk_'")
+    "npm ci could not install the packages of ${SOURCE} (result: ${result}). They come from the npm registry this "
+    "machine is configured for, once; without a network leave these tests out with: ctest -LE interop")
 endif()
 file(WRITE ${stamp} ${wanted})
