@@ -122,6 +122,7 @@ DevicePool::DevicePool(Config config, net::ShardIo& io, TimerWheel& wheel, uint3
       request_timers_{telemetry_timers_ + static_cast<uint32_t>(config_.devices.size())},
       task_timers_{request_timers_ + config_.requests_max},
       origin_{clock.mono()},
+      periodic_from_{origin_},
       hot_(config_.devices.size()),
       requests_(config_.requests_max),
       tasks_(config_.tasks_max) {
@@ -336,10 +337,7 @@ void DevicePool::fetched(LocalDevice device, std::string_view twin) {
   if (hot_[device].state != DeviceState::online) return;
   if (!hot.introduced) introduce(device);
   if (fleet(device).telemetry.every > Nanos{0} && !wheel_.armed(telemetry_timers_ + device)) {
-    Rng rng = take_rng(device);
-    const Nanos into_period = from_seconds(to_seconds(fleet(device).telemetry.every) * rng.uniform());
-    keep_rng(device, rng);
-    arm_telemetry(device, clock_.mono() - into_period);
+    arm_telemetry(device, clock_.mono());
   }
 }
 
@@ -418,12 +416,13 @@ void DevicePool::arm_life_timer(LocalDevice device) {
   }
 }
 
-void DevicePool::arm_telemetry(LocalDevice device, MonoTime from) {
+PeriodicTicks DevicePool::ticks(LocalDevice device) const {
   const auto& telemetry = fleet(device).telemetry;
-  Rng rng = take_rng(device);
-  const double factor = 1 + telemetry.jitter * rng.uniform(-1, 1);
-  keep_rng(device, rng);
-  wheel_.arm(telemetry_timers_ + device, from + from_seconds(to_seconds(telemetry.every) * factor));
+  return {config_.seed, index(device), telemetry.every, telemetry.jitter};
+}
+
+void DevicePool::arm_telemetry(LocalDevice device, MonoTime now) {
+  wheel_.arm(telemetry_timers_ + device, periodic_from_ + ticks(device).after(now - periodic_from_));
 }
 
 void DevicePool::on_timer(uint32_t timer) {
@@ -446,7 +445,9 @@ void DevicePool::on_timer(uint32_t timer) {
     arm_telemetry(device, now);
     if (online(device) || hot_[device].renewing) {
       recorder_.asked(fleet(device).telemetry_stream, phase_);
-      start_telemetry(device, phase_, now, false);
+      // Due on a tick of the wheel: what the wheel rounds up is no delay of anybody.
+      const MonoTime due = wheel_.round_up(periodic_from_ + ticks(device).last(now - periodic_from_));
+      start_telemetry(device, phase_, std::min(due, now), false);
     }
   } else {
     const LocalDevice device = timer - life_timers_;
@@ -646,9 +647,9 @@ void DevicePool::start_report(LocalDevice device, metrics::PhaseIndex phase, Mon
   if (request == kNone) return;
   scratch_.clear();
   if (fleet(device).reported) {
-    Rng rng = take_rng(device);
+    // The values of arrival n, whatever the device did before.
+    Rng rng{config_.seed, "report", mix64(uint64_t{phase} << 32 | index(device)) + n};
     fleet(device).reported(rng, n, scratch_);
-    keep_rng(device, rng);
   } else {
     // A fleet without reported properties of its own still has something true to say.
     scratch_ = "{\"twinstorm\":{\"n\":";
@@ -737,6 +738,12 @@ void DevicePool::renew(LocalDevice device) {
   start_connect(device, phase_, clock_.mono());
 }
 
+void DevicePool::renew_early(LocalDevice device) {
+  if (!online(device) || stopping_ || !renews(device)) return;
+  hot_[device].renew_due = true;
+  if (!anything_in_flight(device)) renew(device);
+}
+
 void DevicePool::renewed(LocalDevice device) {
   auto& hot = hot_[device];
   hot.renewing = false;
@@ -807,7 +814,8 @@ bool DevicePool::start_tasks(LocalDevice device, uint32_t version, std::string_v
   auto& hot = hot_[device];
   const auto& behavior = fleet(device);
   const MonoTime now = clock_.mono();
-  Rng rng = take_rng(device);
+  // The work of a version takes the same time, and fails or not, in every run of a seed.
+  Rng rng{config_.seed, "apply", uint64_t{index(device)} << 32 | version};
   const uint32_t before = hot.tasks;
   Fate fate = Fate::good;
   for (const auto& listener : behavior.listeners) {
@@ -847,7 +855,6 @@ bool DevicePool::start_tasks(LocalDevice device, uint32_t version, std::string_v
     task.next = hot.tasks;
     hot.tasks = index;
   }
-  keep_rng(device, rng);
   if (hot.tasks == before) return fate != Fate::good;
   for (uint32_t index = hot.tasks; index != before; index = tasks_[index].next) {
     tasks_[index].fate = fate;

@@ -30,6 +30,7 @@
 #include "sim/base/time.hpp"
 #include "sim/base/timer_wheel.hpp"
 #include "sim/device/behavior.hpp"
+#include "sim/device/periodic.hpp"
 #include "sim/net/shard_io.hpp"
 #include "sim/transport/device_transport.hpp"
 #include "sim/transport/paho/paho_client.hpp"
@@ -89,6 +90,8 @@ class DevicePool final : private transport::TransportEvents {
              metrics::ShardRecorder& recorder, FleetObserver& observer);
   ~DevicePool();
 
+  /// The run begins: periodic telemetry counts from `start`. Before the first device connects.
+  void begin(MonoTime start) { periodic_from_ = start; }
   /// The phase that work which starts by itself (reconnects, telemetry) is counted in.
   void set_phase(metrics::PhaseIndex phase) { phase_ = phase; }
 
@@ -99,6 +102,9 @@ class DevicePool final : private transport::TransportEvents {
   void report(LocalDevice device, metrics::PhaseIndex phase, MonoTime due, uint64_t n);
   void send_telemetry(LocalDevice device, metrics::PhaseIndex phase, MonoTime due);
 
+  /// Replaces the device's token before its time, as soon as nothing of its own is in flight. Nothing happens when it
+  /// is not online or has no token.
+  void renew_early(LocalDevice device);
   /// Cuts the connection as a lost network would; the retry policy decides what follows.
   void cut(LocalDevice device);
   /// From now on nothing reconnects and no telemetry starts by itself.
@@ -227,7 +233,9 @@ class DevicePool final : private transport::TransportEvents {
   metrics::StreamIndex connect_stream(LocalDevice device) const {
     return hot_[device].renewing ? fleet(device).renew_stream : fleet(device).connect_stream;
   }
-  void arm_telemetry(LocalDevice device, MonoTime from);
+  PeriodicTicks ticks(LocalDevice device) const;
+  /// For the first tick after `now`.
+  void arm_telemetry(LocalDevice device, MonoTime now);
 
   void start_report(LocalDevice device, metrics::PhaseIndex phase, MonoTime due, uint64_t n, bool scheduled);
   void start_telemetry(LocalDevice device, metrics::PhaseIndex phase, MonoTime due, bool scheduled);
@@ -272,6 +280,7 @@ class DevicePool final : private transport::TransportEvents {
   FleetObserver& observer_;
   const uint32_t life_timers_, telemetry_timers_, request_timers_, task_timers_;
   const MonoTime origin_;
+  MonoTime periodic_from_;
   metrics::PhaseIndex phase_ = 0;
   std::vector<Hot> hot_;
   Slab<Request> requests_;

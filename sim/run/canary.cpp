@@ -83,12 +83,20 @@ CanaryPlan make_canary_plan(const scenario::Scenario& scenario) {
   bool coming_back = false;  // from a cut in the phase before
   for (const auto& phase : scenario.phases) {
     auto& mine = plan.phases.emplace_back();
-    const bool arriving = phase.connect || phase.disconnect || coming_back;
+    const auto happens = [&phase](scenario::EventSpec::Kind kind) {
+      return std::any_of(phase.events.begin(), phase.events.end(), [&](const auto& event) { return event.kind == kind; });
+    };
+    const bool cut = phase.disconnect || happens(scenario::EventSpec::Kind::disconnect);
+    const bool arriving = phase.connect || cut || coming_back;
     const bool all_back = phase.until && phase.until->kind == scenario::Until::Kind::devices_connected;
-    coming_back = phase.disconnect && !all_back;
+    coming_back = cut && !all_back;
     if (!phase.record || scenario.fleets.empty()) continue;
     std::array<bool, kCanaryOps> incomparable{};
     if (arriving) incomparable[index_of(CanaryOp::get_twin)] = incomparable[index_of(CanaryOp::report)] = true;
+    // What devices do in a crowd, the canary does alone.
+    if (happens(scenario::EventSpec::Kind::get_twin)) incomparable[index_of(CanaryOp::get_twin)] = true;
+    if (happens(scenario::EventSpec::Kind::report)) incomparable[index_of(CanaryOp::report)] = true;
+    if (happens(scenario::EventSpec::Kind::telemetry)) incomparable[index_of(CanaryOp::telemetry)] = true;
     const auto follow = [&mine](CanaryOp op, const scenario::LoadShape& shape) {
       mine.does[index_of(op)] = true;
       mine.shapes[index_of(op)].push_back(shape);

@@ -11,6 +11,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "metrics/abort_watch.hpp"
 #include "metrics/export/metrics_endpoint.hpp"
 #include "metrics/export/prometheus_collector.hpp"
 #include "sim/protocol/connection_string.hpp"
@@ -227,6 +228,7 @@ class Run {
     wall_offset_ = clock_.wall().time_since_epoch() - clock_.mono().time_since_epoch();
     aggregator_.emplace(plan_->layout, workers_->recorders(), start_);
     next_interval_ = start_ + kInterval;
+    abort_watch_.emplace(plan_->layout, scenario().slos, workers_->recorders(), start_);
     collector_ = std::make_shared<metrics::PrometheusCollector>(
         metrics::ExportInfo{options_.folder.filename().string(), scenario().name, options_.version, target_name_,
                             scenario().device_count()},
@@ -294,6 +296,12 @@ class Run {
                         format_duration(phase.disconnect->over)),
             begin + phase.disconnect->after);
     }
+    for (const auto& each : phase.events) {
+      event("storm",
+            fmt::format("{:.0f} % of the devices: {} over {}", each.share * 100, scenario::to_string(each.kind),
+                        format_duration(each.over)),
+            begin + each.after);
+    }
 
     std::string note;
     const MonoTime limit = begin + (phase.duration ? *phase.duration : phase.timeout);
@@ -301,7 +309,7 @@ class Run {
     MonoTime end = limit;
     while (true) {
       const MonoTime now = clock_.mono();
-      if (tick(now)) {
+      if (tick(now) || aborted(now, index)) {
         end = now;
         note = "ended early: " + end_reason_;
         break;
@@ -385,6 +393,17 @@ class Run {
     }
   }
 
+  /// Whether an objective ends the run; looked at once a second.
+  bool aborted(MonoTime now, uint32_t phase) {
+    if (abort_watch_->empty() || now < next_abort_look_) return false;
+    next_abort_look_ = now + kInterval;
+    aborted_by_ = abort_watch_->look(now, phase, phase_begin_);
+    if (!aborted_by_) return false;
+    end_reason_ = aborted_by_->text;
+    event("abort", "stopping because of " + end_reason_);
+    return ending_ = true;
+  }
+
   bool look_for_hub_end() {
     for (size_t i = 0; i < hubs_.size() && !hub_end_; ++i) {
       const auto end = hubs_[i].ended();
@@ -438,9 +457,27 @@ class Run {
     return state;
   }
 
-  bool holds(const scenario::Until& until, uint32_t phase, std::string& note) const {
+  /// However they ended.
+  uint64_t operations_ended(uint32_t phase) const {
+    uint64_t count = 0;
+    for (const auto* recorder : workers_->recorders()) {
+      for (uint32_t stream = 0; stream < plan_->layout.streams.size(); ++stream) {
+        const auto& cell = recorder->cell(stream, phase);
+        count += cell.acknowledged.get() + cell.failed.get() + cell.timed_out.get() + cell.dropped.get();
+      }
+    }
+    return count;
+  }
+
+  bool holds(const scenario::Until& until, uint32_t phase, std::string& note) {
     if (until.kind == scenario::Until::Kind::devices_connected) {
       return static_cast<double>(online()) >= until.share * static_cast<double>(devices_wanted(phase));
+    }
+    if (until.kind == scenario::Until::Kind::operations) return operations_ended(phase) >= until.count;
+    if (until.kind == scenario::Until::Kind::quiet) {
+      const MonoTime now = clock_.mono();
+      if (workers_->open_work() > 0) last_open_ = now;
+      return now - std::max(last_open_, phase_begin_) >= until.quiet;
     }
     // Arrivals of the phase itself must be over before "all have converged" can mean anything.
     if (!scenario().phases[phase].load.empty() && !scenario().phases[phase].duration) {
@@ -744,7 +781,8 @@ class Run {
       collector_->set_slo(slo, slos.back().status);
     }
     metrics::ValidityInputs inputs{
-        *totals_, record.generator.busy_shares, clock_step_, comparison_, hub_end_.has_value(), lost_workers(), slos};
+        *totals_, record.generator.busy_shares, clock_step_, comparison_, hub_end_.has_value(), lost_workers(), slos,
+        aborted_by_.has_value()};
     metrics::ValidityLimits limits;
     limits.schedule_lag_p99_max = scenario().limits.schedule_lag;
     limits.dropped_share_max = scenario().limits.dropped;
@@ -759,6 +797,7 @@ class Run {
     }
     verdict.invariants = invariants_;
     verdict.slos = slos;
+    if (aborted_by_) verdict.aborted_by = aborted_by_->text;
     verdict.signal = control_.signals.load() > 0 ? control_.last_signal.load() : 0;
     for (const auto& text : unmet_) verdict.validity.findings.push_back({"phaseTimeout", text});
     if (canary_record_) {
@@ -818,10 +857,13 @@ class Run {
   std::unique_ptr<Workers> workers_;
   Findings findings_;
   std::optional<metrics::Aggregator> aggregator_;
+  std::optional<metrics::AbortWatch> abort_watch_;
+  std::optional<metrics::AbortWatch::Finding> aborted_by_;
   std::shared_ptr<metrics::PrometheusCollector> collector_;
   std::optional<metrics::MetricsEndpoint> endpoint_;
 
   MonoTime start_{}, phase_begin_{}, phase_end_{}, phase_limit_{}, next_interval_{};
+  MonoTime next_abort_look_{}, last_open_{};
   WallTime started_wall_{};
   Nanos wall_offset_{0}, clock_step_{0};
   uint32_t phase_ = 0;

@@ -89,7 +89,7 @@ Shard::Shard(Config config, metrics::ShardRecorder& recorder, const Clock& clock
       correlator_{devices_.size(), slots_max(plan_), recorder_},
       oracle_{config.keep_model ? devices_.size() : 0},
       timer_{io_.context.get_executor()},
-      closed_by_stream_(plan_.layout.streams.size()) {
+      sources_{plan_.scenario, config.id, config.shards} {
   correlator_.on_end(
       [](void* self, SlotId slot) {
         auto& shard = *static_cast<Shard*>(self);
@@ -128,7 +128,7 @@ void Shard::run() {
     recorder_.set_open_work(correlator_.open() + devices_.counts().connecting + devices_.requests_open() +
                             devices_.tasks_open() + backends_.open() + backends_.probes_open());
     if (now - accounted_at_ >= kAccountEvery) account(now);
-    wait_for_events(std::min({next_arrival(), wheel_.next_event(), now + kLongestWait}));
+    wait_for_events(std::min({sources_.next_due(), wheel_.next_event(), now + kLongestWait}));
   }
   account(clock_.mono());
 }
@@ -168,55 +168,15 @@ void Shard::begin_phase(metrics::PhaseIndex phase, MonoTime start) {
 }
 
 void Shard::start_phase_now(metrics::PhaseIndex phase, MonoTime start) {
-  const auto& spec = plan_.scenario.phases[phase];
-  for (auto& source : sources_) source.end = std::min(source.end, start);
-  std::erase_if(sources_, [](const Source& source) { return !source.alive; });
-  for (auto& closed : closed_) closed.alive = false;
-  closed_.clear();
-  for (auto& list : closed_by_stream_) list.clear();
-
+  if (phase == 0) devices_.begin(start);
   devices_.set_phase(phase);
   correlator_.set_phase(phase);
-  // Every shard walks all arrivals (stride 1) and keeps those of its devices.
-  const auto add = [&](Source::Kind kind, uint32_t stream, const scenario::LoadShape& shape, uint64_t seed) {
-    Source source{kind, phase, stream, scenario::ArrivalSchedule{shape, start, 0, 1, seed}, MonoTime::max(), {}, true};
-    advance_source(source);
-    if (source.alive) sources_.push_back(std::move(source));
-  };
-  if (spec.connect) {
-    add(Source::Kind::connect, 0, spec.connect->shape, scenario::arrival_seed(plan_.scenario.seed, phase, 0xffffffff));
-  }
-  closed_.reserve(spec.load.size());
-  for (const auto& load : spec.load) {
-    if (!load.closed()) {
-      add(Source::Kind::stream, load.stream, load.shape,
-          scenario::arrival_seed(plan_.scenario.seed, phase, load.stream));
-      continue;
-    }
-    const uint32_t share = load.concurrency / config_.shards + (config_.id < load.concurrency % config_.shards ? 1 : 0);
-    closed_.push_back({phase, load.stream, share, 0, start, true});
-  }
-  for (auto& closed : closed_) closed_by_stream_[closed.stream].push_back(&closed);
-  if (spec.disconnect) {
-    const auto& cut = *spec.disconnect;
-    for (uint32_t i = 0; i < devices_.size(); ++i) {
-      const DeviceIndex device = devices_.index(i);
-      const uint32_t fleet = plan_.fleet_of(device);
-      if (std::find(cut.fleets.begin(), cut.fleets.end(), fleet) == cut.fleets.end()) continue;
-      Rng rng{plan_.scenario.seed, "disconnect", (uint64_t{phase} << 32) | device};
-      if (!rng.chance(cut.share)) continue;
-      cuts_.push_back({start + cut.after + from_seconds(to_seconds(cut.over) * rng.uniform()), i});
-    }
-    std::sort(cuts_.begin(), cuts_.end(), [](const Cut& a, const Cut& b) { return a.at > b.at; });
-  }
+  sources_.begin_phase(phase, start);
 }
 
 void Shard::finish_load(MonoTime at) {
   boost::asio::post(io_.context, [this, at] {
-    for (auto& source : sources_) source.end = std::min(source.end, at);
-    closed_.clear();
-    for (auto& list : closed_by_stream_) list.clear();
-    cuts_.clear();
+    sources_.finish(at);
     devices_.stop_spontaneous_work();
   });
 }
@@ -235,133 +195,65 @@ void Shard::stop() {
   });
 }
 
-void Shard::advance_source(Source& source) {
-  if (const auto arrival = source.schedule.next()) {
-    source.next = *arrival;
-  } else {
-    source.alive = false;
-  }
-}
-
-MonoTime Shard::next_arrival() const {
-  MonoTime next = cuts_.empty() ? MonoTime::max() : cuts_.back().at;
-  for (const auto& source : sources_) {
-    if (source.alive) next = std::min(next, source.next.intended);
-  }
-  for (const auto& closed : closed_) {
-    if (closed.to_start > 0) next = std::min(next, closed.from);
-  }
-  return next;
-}
-
 void Shard::start_due(MonoTime now) {
-  while (!cuts_.empty() && cuts_.back().at <= now) {
-    devices_.cut(cuts_.back().device);
-    cuts_.pop_back();
+  for (int budget = kStartsPerTurn; budget > 0; --budget) {
+    const auto work = sources_.next(now);
+    if (!work) return;
+    starting_ = true;
+    start_one(*work);
+    starting_ = false;
   }
-  int budget = kStartsPerTurn;
-  for (auto& source : sources_) {
-    while (source.alive && source.next.intended <= now && budget > 0) {
-      const scenario::Arrival arrival = source.next;
-      if (arrival.intended >= source.end) {
-        source.alive = false;
-        break;
-      }
-      advance_source(source);
-      if (source.kind == Source::Kind::connect) {
-        const auto device =
-            scenario::connect_target(plan_.scenario, *plan_.scenario.phases[source.phase].connect, arrival.n);
-        if (!device) {
-          source.alive = false;
-          break;
-        }
-        if (!mine(*device) || devices_.state(local(*device)) != device::DeviceState::offline) continue;
-        --budget;
-        recorder_.asked(plan_.fleets[plan_.fleet_of(*device)].connect_stream, source.phase);
-        devices_.connect(local(*device), source.phase, arrival.intended);
-        continue;
-      }
-      const bool for_device = works_on_devices(source.stream);
-      const auto& fleet = plan_.fleets[plan_.scenario.fleet_of_stream(source.stream)];
-      // Round the fleet, from a place that depends on the phase so that short phases do not all meet the same devices.
-      const uint64_t offset = mix64(plan_.scenario.seed ^ (uint64_t{source.phase} << 32 | source.stream));
-      const DeviceIndex device =
-          fleet.first + static_cast<DeviceIndex>((arrival.n + offset % fleet.count) % fleet.count);
-      if (for_device ? !mine(device) : arrival.n % config_.shards != config_.id) continue;
-      --budget;
-      start_one(source.stream, source.phase, arrival.intended, arrival.n, device);
-    }
-  }
-  start_closed();
 }
 
-bool Shard::works_on_devices(uint32_t stream) const {
-  const auto& scenario = plan_.scenario;
-  return !scenario.is_backend_stream(stream) ||
-         scenario.backends[scenario.backend_of_stream(stream)].works_on_devices();
+void Shard::start_one(const scenario::Sources::Work& work) {
+  using Kind = scenario::Sources::Work::Kind;
+  const uint32_t own = local(work.device);
+  switch (work.kind) {
+    case Kind::connect:
+      if (devices_.state(own) != device::DeviceState::offline) return;
+      recorder_.asked(plan_.fleets[plan_.fleet_of(work.device)].connect_stream, work.phase);
+      return devices_.connect(own, work.phase, work.due);
+    case Kind::disconnect:
+      return devices_.cut(own);
+    case Kind::renew_token:
+      return devices_.renew_early(own);
+    case Kind::stream:
+      return start_operation(work);
+  }
 }
 
-void Shard::start_one(uint32_t stream, metrics::PhaseIndex phase, MonoTime due, uint64_t n, DeviceIndex device) {
-  recorder_.asked(stream, phase);
-  const auto kind = plan_.layout.streams[stream].kind;
-  const uint32_t own = local(device);
+void Shard::start_operation(const scenario::Sources::Work& work) {
+  const auto stream = work.stream;
+  recorder_.asked(stream, work.phase);
+  const uint32_t own = local(work.device);
   if (!plan_.scenario.is_backend_stream(stream)) {
-    switch (kind) {
+    switch (plan_.layout.streams[stream].kind) {
       case metrics::OpKind::get_twin:
-        return devices_.get_twin(own, phase, due);
+        return devices_.get_twin(own, work.phase, work.due);
       case metrics::OpKind::report:
-        return devices_.report(own, phase, due, n);
-      case metrics::OpKind::telemetry:
-        return devices_.send_telemetry(own, phase, due);
+        return devices_.report(own, work.phase, work.due, work.n);
       default:
-        return devices_.connect(own, phase, due);
+        return devices_.send_telemetry(own, work.phase, work.due);
     }
   }
   const auto backend = plan_.scenario.backend_of_stream(stream);
+  const auto kind = plan_.layout.streams[stream].kind;
   backend::FollowId follow = backend::kNotFollowed;
   if (kind == metrics::OpKind::patch_desired || kind == metrics::OpKind::replace_twin) {
-    follow = correlator_.start(own, phase, due);
+    follow = correlator_.start(own, work.phase, work.due);
     if (follow == Correlator::kNone) {
-      recorder_.dropped(stream, phase, metrics::ErrorClass::backlog_full);
-      request_ended(stream, phase);
+      recorder_.dropped(stream, work.phase, metrics::ErrorClass::backlog_full);
+      request_ended(stream, work.phase);
       return;
     }
-    wheel_.arm(slot_timers_ + follow, due + plan_.scenario.limits.convergence_timeout);
+    wheel_.arm(slot_timers_ + follow, work.due + plan_.scenario.limits.convergence_timeout);
   }
-  backends_.start(backend, phase, due, n, own, follow);
-}
-
-void Shard::start_closed() {
-  for (auto& closed : closed_) {
-    int budget = kStartsPerTurn;
-    while (closed.to_start > 0 && closed.from <= clock_.mono() && budget-- > 0) {
-      --closed.to_start;
-      const auto& fleet = plan_.fleets[plan_.scenario.fleet_of_stream(closed.stream)];
-      // This shard's own devices of the fleet, one after the other.
-      const uint64_t number = closed.n++ * config_.shards + config_.id;
-      DeviceIndex device = fleet.first + static_cast<DeviceIndex>(number % fleet.count);
-      for (uint32_t step = 0; step < config_.shards && !mine(device); ++step) {
-        device = fleet.first + (device - fleet.first + 1) % fleet.count;
-      }
-      if (!mine(device) && works_on_devices(closed.stream)) {  // a fleet smaller than the number of shards
-        closed.to_start = 0;
-        break;
-      }
-      const uint32_t free_before = closed.to_start;
-      start_one(closed.stream, closed.phase, clock_.mono(), number, device);
-      if (closed.to_start > free_before) {
-        // It ended at once, because the device is away or everything is full: trying again in a loop helps nobody.
-        closed.from = clock_.mono() + kClosedPause;
-      }
-    }
-  }
+  backends_.start(backend, work.phase, work.due, work.n, own, follow);
 }
 
 void Shard::request_ended(metrics::StreamIndex stream, metrics::PhaseIndex phase) {
-  // What an earlier phase left in flight frees no place in this one.
-  for (Closed* closed : closed_by_stream_[stream]) {
-    if (closed->phase == phase) ++closed->to_start;
-  }
+  // An operation that ended at once could not be started: trying again in a loop helps nobody.
+  sources_.ended(stream, phase, clock_.mono(), starting_ ? kClosedPause : Nanos{0});
 }
 
 void Shard::on_slot_timer(SlotId slot) {

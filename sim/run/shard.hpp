@@ -1,8 +1,8 @@
 // Everything one thread owns: its loop, its devices, its back-end clients, its counters.
 //
 // Device i belongs to shard i mod N, and so does every arrival that is about it, back-end patches included: the whole
-// loop from a patch's due time to the acknowledged report is timed by one thread on one clock. Every shard walks the
-// same arrivals and keeps its own, so neither times nor devices depend on the number of shards.
+// loop from a patch's due time to the acknowledged report is timed by one thread on one clock. What arrives, and when,
+// does not depend on the number of shards (scenario/sources.hpp).
 #pragma once
 
 #include <memory>
@@ -16,7 +16,7 @@
 #include "sim/run/findings.hpp"
 #include "sim/run/fleet_plan.hpp"
 #include "sim/run/oracle.hpp"
-#include "sim/scenario/arrivals.hpp"
+#include "sim/scenario/sources.hpp"
 
 namespace twinstorm::run {
 
@@ -58,37 +58,10 @@ class Shard final : private device::FleetObserver, private backend::BackendObser
   void append_device_id(uint32_t local, std::string& out) const { devices_.append_device_id(local, out); }
 
  private:
-  /// One flow of arrivals of one phase.
-  struct Source {
-    enum class Kind : uint8_t { connect, stream };
-    Kind kind = Kind::stream;
-    metrics::PhaseIndex phase = 0;
-    uint32_t stream = 0;
-    scenario::ArrivalSchedule schedule;
-    MonoTime end = MonoTime::max();  // arrivals due from here on do not happen
-    scenario::Arrival next{};
-    bool alive = true;
-  };
-  /// Operations kept in flight by a closed-model load.
-  struct Closed {
-    metrics::PhaseIndex phase = 0;
-    uint32_t stream = 0;
-    uint32_t to_start = 0;  // slots free now
-    uint64_t n = 0;
-    MonoTime from{};
-    bool alive = true;
-  };
-  struct Cut {
-    MonoTime at;
-    uint32_t device;
-  };
-
   void start_phase_now(metrics::PhaseIndex phase, MonoTime start);
-  void advance_source(Source& source);
-  MonoTime next_arrival() const;
   void start_due(MonoTime now);
-  void start_one(uint32_t stream, metrics::PhaseIndex phase, MonoTime due, uint64_t n, DeviceIndex device);
-  void start_closed();
+  void start_one(const scenario::Sources::Work& work);
+  void start_operation(const scenario::Sources::Work& work);
   void request_ended(metrics::StreamIndex stream, metrics::PhaseIndex phase);
   void on_slot_timer(SlotId slot);
   void account(MonoTime now);
@@ -97,8 +70,6 @@ class Shard final : private device::FleetObserver, private backend::BackendObser
   std::string utc(MonoTime at) const;
   void tell_losses();
   void tell_created();
-  bool works_on_devices(uint32_t stream) const;
-  bool mine(DeviceIndex device) const { return device % config_.shards == config_.id; }
   uint32_t local(DeviceIndex device) const { return device / config_.shards; }
 
   // device::FleetObserver
@@ -134,10 +105,8 @@ class Shard final : private device::FleetObserver, private backend::BackendObser
   net::SteadyTimer timer_;
   MonoTime timer_at_ = MonoTime::max();
 
-  std::vector<Source> sources_;
-  std::vector<Closed> closed_;
-  std::vector<Cut> cuts_;  // sorted, next one last
-  std::vector<std::vector<Closed*>> closed_by_stream_;
+  scenario::Sources sources_;
+  bool starting_ = false;  // what ends now was not even sent
   Findings findings_;
   MonoTime accounted_at_{};
   Nanos cpu_accounted_{0};

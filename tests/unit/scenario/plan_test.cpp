@@ -232,7 +232,7 @@ TEST(ResolvedYaml, LoadsAgainAndGivesTheSamePlan) {
     ASSERT_TRUE(result.ok()) << entry.path();
     const auto plan = make_plan(*result.scenario, 2);
     texts.push_back(resolved_yaml(plan.scenario));
-    const auto again = load_scenario(texts.back(), "resolved.yaml");
+    const auto again = load_scenario(texts.back(), "resolved.yaml", {}, "/");
     EXPECT_EQ(to_string(again.diagnostics), "") << texts.back();
     if (!again.ok()) continue;
     EXPECT_EQ(plan_json(make_plan(*again.scenario, 2)), plan_json(plan)) << entry.path();
