@@ -29,14 +29,18 @@ Result<std::vector<net::Address>> source_addresses(const scenario::Target& targe
   if (!given) return given.error();
   net::IoContext context;
   for (const auto& text : *given) {
-    const auto address = boost::asio::ip::make_address(text);
+    boost::system::error_code error;
+    const auto address = boost::asio::ip::make_address(text, error);
+    if (error) {
+      return make_error(ErrorCode::invalid_argument,
+                        fmt::format("target.sourceAddresses: {} is no IP address ({})", text, error.message()));
+    }
     if (address.is_v4() != hub.address().is_v4()) {
       return make_error(ErrorCode::invalid_argument,
                         fmt::format("target.sourceAddresses: {} is an {} address, and the hub is at {}", text,
                                     address.is_v4() ? "IPv4" : "IPv6", hub.address().to_string()));
     }
     net::TcpSocket socket{context.get_executor()};
-    boost::system::error_code error;
     socket.open(hub.protocol(), error);
     if (!error) socket.bind({address, 0}, error);
     if (error) {

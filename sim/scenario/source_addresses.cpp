@@ -1,10 +1,11 @@
 #include "sim/scenario/source_addresses.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 #include <set>
+#include <string_view>
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 
 namespace twinstorm::scenario {
@@ -12,10 +13,25 @@ namespace {
 
 constexpr std::string_view kForms = "try 10.0.0.5, 10.0.0.5-10.0.0.9 or 10.0.0.0/29";
 
-std::optional<uint32_t> ipv4(const std::string& text) {
-  in_addr address{};
-  if (inet_pton(AF_INET, text.c_str(), &address) != 1) return std::nullopt;
-  return ntohl(address.s_addr);
+/// Four decimal numbers.
+std::optional<uint32_t> ipv4(std::string_view text) {
+  uint32_t address = 0;
+  for (int part = 0; part < 4; ++part) {
+    const auto end = part < 3 ? text.find('.') : text.size();
+    if (end == std::string_view::npos || end > 3) return std::nullopt;
+    unsigned value = 256;
+    const auto [stop, error] = std::from_chars(text.data(), text.data() + end, value);
+    if (error != std::errc{} || stop != text.data() + end || value > 255) return std::nullopt;
+    address = address << 8 | value;
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return address;
+}
+
+/// Looks like one; whether it is shows when it is used.
+bool ipv6(std::string_view text) {
+  return text.size() < 46 && std::count(text.begin(), text.end(), ':') >= 2 &&
+         text.find_first_not_of("0123456789abcdefABCDEF:.") == std::string_view::npos;
 }
 
 std::string ipv4_text(uint32_t address) {
@@ -40,11 +56,7 @@ Result<std::vector<std::string>> range(const std::string& text, uint64_t first, 
 
 Result<std::vector<std::string>> expand_source_addresses(const std::string& text) {
   if (const auto one = ipv4(text)) return range(text, *one, *one);
-  in6_addr address{};
-  if (inet_pton(AF_INET6, text.c_str(), &address) == 1) {
-    char out[INET6_ADDRSTRLEN];
-    return std::vector<std::string>{inet_ntop(AF_INET6, &address, out, sizeof out)};
-  }
+  if (ipv6(text)) return std::vector<std::string>{text};
   if (const auto dash = text.find('-'); dash != std::string::npos) {
     const auto first = ipv4(text.substr(0, dash)), last = ipv4(text.substr(dash + 1));
     if (!first || !last) return wrong(text, "is no range of IPv4 addresses");

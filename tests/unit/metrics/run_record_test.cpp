@@ -93,7 +93,8 @@ RunContents make_sample_run() {
                 record.run.recorded_seconds,
                 "0.1.0",
                 "embedded",
-                "twinstorm run x.yaml --seed 42"};
+                "twinstorm run x.yaml --seed 42",
+                {"open files of the generator: 300 needed, 200 there"}};
   record.devices.target = 43;
   record.devices.connected = 40;
   record.devices.connected_max = 43;

@@ -119,6 +119,16 @@ TEST(Reading, OfAnInvalidRunNeverSaysThatFiguresCanBeTrusted) {
   EXPECT_THAT(text, Not(HasSubstr("so the figures can be trusted")));
 }
 
+TEST(Reading, OfAForcedRunSaysBeyondWhat) {
+  auto record = testing::passed_run().record;
+  EXPECT_THAT(reading(record), Not(HasSubstr("forced")));
+  record.run.forced = {"open files of the generator: 300 needed, 200 there",
+                       "available memory: 2 GiB needed, 1 GiB there"};
+  EXPECT_THAT(reading(record),
+              HasSubstr("It was forced beyond the limits of its machine (--force): open files of the generator: 300 "
+                        "needed, 200 there; available memory: 2 GiB needed, 1 GiB there."));
+}
+
 TEST(Reading, OfAnInterruptedRunWithDoubtsNamesTheFirst) {
   auto record = testing::passed_run().record;
   record.verdict.status = metrics::VerdictStatus::aborted;

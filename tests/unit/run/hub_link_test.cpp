@@ -156,6 +156,8 @@ TEST(FleetLinks, TakeTheAddressesThatTheScenarioGivesIfTheyAreOfThisMachine) {
       "it out, or add it (ip addr add 192.0.2.1/32 dev lo)");
   EXPECT_EQ(make_fleet_links(*hub, with("'::1'")).error().message,
             "target.sourceAddresses: ::1 is an IPv6 address, and the hub is at 127.0.0.1");
+  EXPECT_EQ(make_fleet_links(*hub, with("'1:::1'")).error().message,
+            "target.sourceAddresses: 1:::1 is no IP address (Invalid argument)");
 }
 
 TEST(Loopback, IsKnownByNameAndByAddress) {

@@ -25,12 +25,15 @@ TEST(SourceAddresses, AreSingleOnesRangesAndTheHostsOfNetworks) {
   EXPECT_THAT(*expand_source_addresses(std::string{"10.0.0.8/30"}), ElementsAre("10.0.0.9", "10.0.0.10"));
   EXPECT_THAT(*expand_source_addresses(std::string{"10.0.0.8/31"}), ElementsAre("10.0.0.8", "10.0.0.9"));
   EXPECT_THAT(*expand_source_addresses(std::string{"10.0.0.8/32"}), ElementsAre("10.0.0.8"));
-  EXPECT_THAT(*expand_source_addresses(std::string{"FE80::0:1"}), ElementsAre("fe80::1"));
+  EXPECT_THAT(*expand_source_addresses(std::string{"fe80::1"}), ElementsAre("fe80::1"));
   EXPECT_EQ(expand_source_addresses(std::string{"255.255.255.254-255.255.255.255"})->size(), 2u);
 }
 
 TEST(SourceAddresses, WhatIsNoneIsNamedWithTheForms) {
   EXPECT_EQ(problem("10.0.0"), "\"10.0.0\" is no IP address (try 10.0.0.5, 10.0.0.5-10.0.0.9 or 10.0.0.0/29)");
+  for (const char* text : {"10.0.0.256", "10.0.0.", ".0.0.0", "10.0.0.5.6", "10.0.0.+5", "10.0.0.0005", "::x"}) {
+    EXPECT_THAT(problem(text), HasSubstr("is no IP address")) << text;
+  }
   EXPECT_THAT(problem(""), HasSubstr("is no IP address"));
   EXPECT_THAT(problem("eth0"), HasSubstr("is no IP address"));
   EXPECT_THAT(problem("10.0.0.9-10.0.0.5"), HasSubstr("ends before it begins"));
