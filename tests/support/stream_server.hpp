@@ -28,6 +28,8 @@ class StreamServer {
   }
 
   net::Endpoint endpoint() const { return acceptor_.local_endpoint(); }
+  /// Of the present connection: where it comes from.
+  net::Endpoint other_end() const { return socket_->remote_endpoint(); }
 
   bool silent = false;       ///< accepts and then does nothing at all, not even shake hands
   bool reading = true;       ///< false: bytes stay in the socket

@@ -104,6 +104,23 @@ TEST_P(MqttCarriersTest, IntroducesItselfAndHearsTheAnswer) {
   EXPECT_EQ(disconnected, DisconnectReason::hub_closed);
 }
 
+TEST_P(MqttCarriersTest, EachDeviceConnectsFromItsAddressInTurn) {
+  for (const LocalDevice device : {0u, 1u, 2u, 3u}) {
+    link = make_mqtt_transport(GetParam(), io, clock, events_, device);
+    auto from = target();
+    for (const char* address : {"127.0.0.1", "127.0.0.9", "127.0.0.3"}) {
+      from.sources.push_back(boost::asio::ip::make_address(address));
+    }
+    link->connect(from, 10s);
+    const int before = static_cast<int>(device);
+    until([&] { return server.connections > before; });
+    EXPECT_EQ(server.other_end().address(), from.sources[device % 3]) << device;
+    if (websocket()) answer_upgrade();
+    EXPECT_EQ(connect_packet().client_id, "dev-1");
+    link->abort();
+  }
+}
+
 TEST_P(MqttCarriersTest, WithoutTokenNoPasswordIsSent) {
   password.clear();
   if (tls()) certificate = net::make_self_signed("dev-1", valid_today()).value();
