@@ -4,7 +4,8 @@
 //              | ( "conflicts" | "retries" | "throttled" ) comparison value [ "during" phase ]   ; of all streams
 //   metric     = operation | stream | "convergence" | "convergenceSystem" | "queryStaleness" | "scheduleLag"
 //   operation  = "connect" | "getTwin" | "report" | "reportedUpdate" | "telemetry" | "patchDesired" | "patchTags"
-//              | "replaceTwin" | "query" | "backendGetTwin" | "method" | "createDevice" | "deleteDevice" | "bulk" | "job"
+//              | "replaceTwin" | "query" | "backendGetTwin" | "method" | "createDevice" | "deleteDevice" | "bulk" |
+//              "job"
 //   stream     = name                            ; a back end, or <fleet>.<operation>
 //   statistic  = "p50" | "p90" | "p95" | "p99" | "p999" | "mean" | "max"
 //              | "errors" | "rate" | "dropped" | "count" | "conflicts" | "retries" | "throttled"

@@ -131,7 +131,8 @@ struct Verdict {
 
 /// When several hold the order is: interrupted (130, 143), invalid (13), correctness (10), aborted by an objective
 /// (14), objective failed (11), regression (12). An objective or invariant that could not be decided makes the run
-/// invalid: no answer is no pass, unless an objective ended the run before there could be one. Invariants nobody asked for (`notChecked`) change nothing.
+/// invalid: no answer is no pass, unless an objective ended the run before there could be one. Invariants nobody asked
+/// for (`notChecked`) change nothing.
 Verdict decide(const VerdictInputs& inputs);
 
 }  // namespace twinstorm::metrics

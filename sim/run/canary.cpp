@@ -84,7 +84,8 @@ CanaryPlan make_canary_plan(const scenario::Scenario& scenario) {
   for (const auto& phase : scenario.phases) {
     auto& mine = plan.phases.emplace_back();
     const auto happens = [&phase](scenario::EventSpec::Kind kind) {
-      return std::any_of(phase.events.begin(), phase.events.end(), [&](const auto& event) { return event.kind == kind; });
+      return std::any_of(phase.events.begin(), phase.events.end(),
+                         [&](const auto& event) { return event.kind == kind; });
     };
     const bool cut = phase.disconnect || happens(scenario::EventSpec::Kind::disconnect);
     const bool arriving = phase.connect || cut || coming_back;

@@ -227,7 +227,7 @@ class Run {
     started_wall_ = clock_.wall() + kSettle;
     wall_offset_ = clock_.wall().time_since_epoch() - clock_.mono().time_since_epoch();
     aggregator_.emplace(plan_->layout, workers_->recorders(), start_);
-    next_interval_ = start_ + kInterval;
+    next_interval_ = next_abort_look_ = start_ + kInterval;
     abort_watch_.emplace(plan_->layout, scenario().slos, workers_->recorders(), start_);
     collector_ = std::make_shared<metrics::PrometheusCollector>(
         metrics::ExportInfo{options_.folder.filename().string(), scenario().name, options_.version, target_name_,
@@ -400,7 +400,7 @@ class Run {
     aborted_by_ = abort_watch_->look(now, phase, phase_begin_);
     if (!aborted_by_) return false;
     end_reason_ = aborted_by_->text;
-    event("abort", "stopping because of " + end_reason_);
+    event("error", "stopping because of " + end_reason_);
     return ending_ = true;
   }
 
@@ -780,9 +780,9 @@ class Run {
       record.slos.push_back(metrics::to_record(slos.back()));
       collector_->set_slo(slo, slos.back().status);
     }
-    metrics::ValidityInputs inputs{
-        *totals_, record.generator.busy_shares, clock_step_, comparison_, hub_end_.has_value(), lost_workers(), slos,
-        aborted_by_.has_value()};
+    metrics::ValidityInputs inputs{*totals_,    record.generator.busy_shares, clock_step_,
+                                   comparison_, hub_end_.has_value(),         lost_workers(),
+                                   slos,        aborted_by_.has_value()};
     metrics::ValidityLimits limits;
     limits.schedule_lag_p99_max = scenario().limits.schedule_lag;
     limits.dropped_share_max = scenario().limits.dropped;

@@ -724,16 +724,17 @@ class Loader {
     if (auto v = section.duration("over", true)) event.over = *v;
     event.fleets = read_fleets(section);
     if (phase.duration && event.after + event.over > *phase.duration) {
-      section.complain(
-          "over", fmt::format("the event ends after the phase, which lasts {}", format_duration(*phase.duration)),
-          "shorten after and over, or lengthen the phase");
+      section.complain("over",
+                       fmt::format("the event ends after the phase, which lasts {}", format_duration(*phase.duration)),
+                       "shorten after and over, or lengthen the phase");
     }
   }
 
   void read_events(const YamlNode& node, const std::string& path, Phase& phase) {
     static const std::vector<std::string> kKinds{"disconnect", "report", "getTwin", "telemetry", "renewToken"};
     if (!node.is_sequence() || node.items.size() > kMaxEvents) {
-      complaints_.add(node.place, path, {}, fmt::format("{} is not a list of at most {} events", describe(node), kMaxEvents),
+      complaints_.add(node.place, path, {},
+                      fmt::format("{} is not a list of at most {} events", describe(node), kMaxEvents),
                       "try events: [{do: report, share: 30%, over: 2s}]");
       return;
     }
@@ -755,7 +756,8 @@ class Loader {
   void check_event(const Section& section, const Phase& phase, const EventSpec& event) {
     for (uint32_t i = 0; i < s_.fleets.size(); ++i) {
       const auto& fleet = s_.fleets[i];
-      if (!event.fleets.empty() && std::find(event.fleets.begin(), event.fleets.end(), i) == event.fleets.end()) continue;
+      if (!event.fleets.empty() && std::find(event.fleets.begin(), event.fleets.end(), i) == event.fleets.end())
+        continue;
       if (event.kind == EventSpec::Kind::report && !reporting_fleets_.contains(fleet.name)) {
         section.complain("do", fmt::format("fleet \"{}\" has nothing to report", fleet.name),
                          "give the fleet reported: {...}, or name others in fleets");
@@ -891,8 +893,7 @@ class Loader {
     }
     if (const auto n = section.integer("concurrency", 1, 1'000'000)) entry.concurrency = static_cast<uint32_t>(*n);
     if (const auto* think = section.find("think")) {
-      entry.think =
-          detail::read_distribution(complaints_, *think, section.path_of("think"), "phases[].load.*.think");
+      entry.think = detail::read_distribution(complaints_, *think, section.path_of("think"), "phases[].load.*.think");
     }
   }
 

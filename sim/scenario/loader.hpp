@@ -25,8 +25,8 @@ struct LoadResult {
 
 /// `file_name` is for messages only. `overrides` are `path=value` texts, applied to the document before it is checked:
 /// `seed=7`, `fleets[0].count=100`, `fleets[thermostats].count=100`, `phases[steady].duration=5s`; the value is YAML.
-/// Trace files are looked for in `folder`; when it is empty, a scenario that names one is refused. Reads no other file and
-/// no environment; never throws; time and memory are bounded whatever the text.
+/// Trace files are looked for in `folder`; when it is empty, a scenario that names one is refused. Reads no other file
+/// and no environment; never throws; time and memory are bounded whatever the text.
 LoadResult load_scenario(std::string_view text, std::string_view file_name,
                          const std::vector<std::string>& overrides = {}, std::string_view folder = {});
 

@@ -236,8 +236,8 @@ PlannedPhase plan_phase(const Scenario& s, const std::vector<metrics::StreamSpec
     const auto devices = static_cast<double>(devices_of(s, event.fleets));
     auto when = event.over > Nanos{0} ? "over " + format_duration(event.over) : std::string{"at once"};
     if (event.after > Nanos{0}) when += ", after " + format_duration(event.after);
-    out.events.push_back({to_string(event.kind), std::move(when),
-                          static_cast<uint64_t>(std::llround(devices * event.share))});
+    out.events.push_back(
+        {to_string(event.kind), std::move(when), static_cast<uint64_t>(std::llround(devices * event.share))});
   }
   for (const auto& entry : phase.load) {
     PlannedLoad load;
@@ -748,8 +748,7 @@ PlannedCost cost_of(const Scenario& s, ShardId shards, unsigned workers, size_t 
   // Whole shards go to workers, so the fullest one may have more than its share.
   const uint64_t shards_of_worker = share(shards, workers);
   cost.worker_devices = std::min(devices, share(devices, shards) * shards_of_worker);
-  cost.descriptors =
-      cost.worker_devices + cost.http_connections / shards * shards_of_worker + kOtherDescriptors;
+  cost.descriptors = cost.worker_devices + cost.http_connections / shards * shards_of_worker + kOtherDescriptors;
   cost.loopback = hubs > 0;
   cost.hub_processes = static_cast<uint32_t>(hubs);
   if (hubs > 0) {
@@ -763,7 +762,8 @@ PlannedCost cost_of(const Scenario& s, ShardId shards, unsigned workers, size_t 
     // The hub's end of a connection takes as much as ours.
     if (hubs > 0) cost.hub_heap += fleet.count * (kHubDeviceHeapBytes + (fleet.tls.on() ? kTlsHeapBytes : 0));
   }
-  for (const auto& group : s.backends) ports[group.tls.value_or(false) ? "HTTPS" : "HTTP"] += group.connections * shards;
+  for (const auto& group : s.backends)
+    ports[group.tls.value_or(false) ? "HTTPS" : "HTTP"] += group.connections * shards;
   for (const auto& [port, connections] : ports) {
     cost.destinations.push_back({port, share(connections, std::max<uint64_t>(hubs, 1))});
   }
@@ -774,8 +774,8 @@ PlannedCost cost_of(const Scenario& s, ShardId shards, unsigned workers, size_t 
   cost.busy_threads = shards + hubs * target.hub.threads;
   if (s.checks(Invariant::final_state_matches)) cost.device_heap += devices * kModelHeapBytes;
   cost.socket_kernel = (devices + cost.http_connections) * (hubs > 0 ? 2 : 1) * kSocketKernelBytes;
-  cost.recorder = uint64_t{shards} * s.phases.size() * (streams * kHistogramsPerCell + kHistogramsPerPhase) *
-                  kHistogramBytes;
+  cost.recorder =
+      uint64_t{shards} * s.phases.size() * (streams * kHistogramsPerCell + kHistogramsPerPhase) * kHistogramBytes;
   // Workers stand beside the process that leads them.
   cost.processes = (hubs + workers + (workers > 1 ? 1 : 0)) * kProcessBytes;
   cost.total = cost.device_heap + cost.socket_kernel + cost.hub_heap + cost.processes;
@@ -942,10 +942,10 @@ std::string plan_text(const Plan& plan) {
 
   const auto& cost = plan.cost;
   out += "\nTakes (estimates; twinstorm doctor compares them with this machine)\n";
-  rows = {{"connections", fmt::format("{} MQTT, {} HTTP", format_count(cost.mqtt_connections),
-                                      format_count(cost.http_connections))},
-          {"descriptors",
-           format_count(cost.descriptors) + (cost.workers > 1 ? fmt::format(" in each of {} workers", cost.workers) : "")},
+  rows = {{"connections",
+           fmt::format("{} MQTT, {} HTTP", format_count(cost.mqtt_connections), format_count(cost.http_connections))},
+          {"descriptors", format_count(cost.descriptors) +
+                              (cost.workers > 1 ? fmt::format(" in each of {} workers", cost.workers) : "")},
           {"device heap", format_size(cost.device_heap)},
           {"socket memory", format_size(cost.socket_kernel) + " in the kernel"},
           {"histograms", format_size(cost.recorder) + " reserved, little of it touched"}};

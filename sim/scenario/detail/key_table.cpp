@@ -17,8 +17,9 @@ std::vector<KeySet> with_distributions(std::vector<KeySet> table) {
 }  // namespace
 
 const std::vector<KeySet>& key_table() {
-  static const std::vector<std::string> kShape{"shape", "rate", "from", "to",   "over",      "steps",  "base",
-                                               "peak",  "at",   "for",  "mean", "amplitude", "period", "poisson", "file", "scale", "digest"};
+  static const std::vector<std::string> kShape{"shape",  "rate",    "from", "to",    "over",  "steps",
+                                               "base",   "peak",    "at",   "for",   "mean",  "amplitude",
+                                               "period", "poisson", "file", "scale", "digest"};
   static const auto kWith = [](std::vector<std::string> keys, std::string_view more) {
     keys.emplace_back(more);
     return keys;

@@ -187,6 +187,31 @@ TEST(Plan, AddsUpArrivalsConnectionsAndTime) {
   EXPECT_THAT(plan.notes, IsEmpty());
 }
 
+TEST(Plan, SharesDescriptorsOutToWorkersAndHubs) {
+  const auto scenario = loaded(document("  - {name: connect, connect: 50/s}\n"));
+  auto cost = make_plan(scenario, 4, 1).cost;
+  EXPECT_EQ(cost.worker_devices, 150u);
+  EXPECT_EQ(cost.hub_processes, 1u);
+  EXPECT_EQ(cost.busy_threads, 5u);
+  EXPECT_EQ(cost.descriptors, 150 + cost.http_connections + 64);
+  EXPECT_EQ(cost.hub_descriptors, cost.descriptors);
+  // Four shards on three workers: one has two of them, with 38 devices each.
+  cost = make_plan(scenario, 4, 3).cost;
+  EXPECT_EQ(cost.workers, 3u);
+  EXPECT_EQ(cost.worker_devices, 76u);
+  EXPECT_EQ(cost.descriptors, 76 + cost.http_connections / 2 + 64);
+  EXPECT_EQ(cost.connect_rate, 50);
+  ASSERT_FALSE(cost.destinations.empty());
+  EXPECT_EQ(cost.destinations.back().port, "MQTT");
+  EXPECT_EQ(cost.destinations.back().connections, 150u);
+  auto three_hubs = scenario;
+  three_hubs.target.hub.processes = 3;
+  cost = make_plan(three_hubs, 3, 3).cost;
+  EXPECT_EQ(cost.destinations.back().connections, 50u);
+  EXPECT_EQ(cost.hub_processes, 3u);
+  EXPECT_EQ(cost.total, cost.device_heap + cost.socket_kernel + cost.hub_heap + cost.processes);
+}
+
 TEST(Plan, NotesWhatIsLegalAndPerhapsNotMeant) {
   const auto plan = make_plan(loaded(
       document("  - {name: connect, duration: 1s, connect: 50/s}\n  - {name: go, duration: 5s, load: {patch: 10/s}}\n",
@@ -267,8 +292,14 @@ backends:
   - {name: w, do: replaceTwin, tls: true, patch: {a: 1}, tags: {b: {oneOf: [x, {c: 1}]}}, ifMatch: lastSeen}
 phases:
   - {name: p1, duration: 10s, load: {q: {shape: sine, mean: 5/s, amplitude: 5/s, period: 3s}, w: {shape: spike, base: 20/min, peak: 7/s, at: 1s, for: 1500ms}}}
-  - {name: p2, duration: 10s, load: {q: {concurrency: 3}, w: {shape: steps, steps: [{rate: 0.1/s/device, for: 2s}, {rate: 1/s/device}], poisson: true}}}
+  - {name: p2, duration: 10s, load: {q: {concurrency: 3, think: {lognormal: {p50: 20ms, p99: 1s}}}, w: {shape: steps, steps: [{rate: 0.1/s/device, for: 2s}, {rate: 1/s/device}], poisson: true}}}
   - {name: p3, until: {converged: 99.9%}, load: {w: {shape: ramp, from: 0/s, to: 5/s, over: 1m30s}}}
+  - {name: p4, until: {operations: 12}, events: [{do: report, share: 12.5%}, {do: renewToken, share: 1%, after: 1s, over: 333333ns, fleets: ["on"]}]}
+  - {name: p5, until: {quiet: 1500ms}, timeout: 5s}
+slos:
+  - {slo: q errors < 5%, abort: true}
+  - {slo: w rate > 1/s during p1, abort: {after: 1500ms, over: 3s, samples: 7}}
+  - {slo: w p99 < 1s, abort: false}
 limits: {dropped: 0.123}
 )");
   const auto first = resolved_yaml(resolve(scenario));
@@ -281,7 +312,34 @@ limits: {dropped: 0.123}
   EXPECT_EQ(again.scenario->target, scenario.target);
   EXPECT_FALSE(again.scenario->canary);
   EXPECT_EQ(again.scenario->limits, scenario.limits);
+  EXPECT_EQ(again.scenario->slos, scenario.slos);
+  EXPECT_EQ(scenario.slos[1].abort, (metrics::AbortRule{std::chrono::milliseconds{1500}, std::chrono::seconds{3}, 7}));
+  EXPECT_FALSE(scenario.slos[2].abort);
+  EXPECT_EQ(again.scenario->phases.back().until, scenario.phases.back().until);
   EXPECT_EQ(again.scenario->description, scenario.description);
+}
+
+TEST(Plan, SaysWhatEventsThinkTimesAndObjectivesThatEndARunAmountTo) {
+  const auto plan = make_plan(loaded(R"(schema: twinstorm/scenario/1
+fleets: [{name: meters, count: 200, reported: {a: 1}}]
+backends: [{name: reads, do: getTwin}]
+phases:
+  - {name: go, until: {operations: 2500}, load: {reads: {concurrency: 8, think: 1s}}, events: [{do: report, share: 30%, after: 1s, over: 2s}]}
+  - {name: short, duration: 5s}
+slos: [{slo: reads errors < 5%, abort: {over: 30s}}, {slo: reads p50 < 1s during short, abort: true}]
+)"));
+  const auto text = plan_text(plan);
+  EXPECT_THAT(text, HasSubstr("when 2,500 operations ended, at most 60 s"));
+  EXPECT_THAT(text, HasSubstr("closed, 8 in flight, resting 1s"));
+  EXPECT_THAT(text, HasSubstr("(report)"));
+  EXPECT_THAT(text, HasSubstr("over 2 s, after 1 s"));
+  EXPECT_THAT(text, HasSubstr("reads errors < 5%  (else the run ends early, judged over 30 s)"));
+  EXPECT_THAT(text, HasSubstr("SLO \"reads p50 < 1s during short\" never ends the run early: no phase that it judges "
+                              "lasts longer than 10 s"));
+  // The event needs devices, so a phase connects them first.
+  const auto json = nlohmann::json::parse(plan_json(plan));
+  EXPECT_EQ(json["phases"][0]["connects"], 200);
+  EXPECT_EQ(json["phases"][1]["events"][0]["devices"], 60);
 }
 
 TEST(ResolvedYaml, HoldsNoSecret) {
