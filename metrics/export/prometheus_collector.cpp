@@ -72,7 +72,7 @@ class Families {
 
 std::string text(std::string_view view) { return std::string(view); }
 
-/// One stream over all phases and shards.
+/// One stream over all shards, in one phase or over all.
 struct StreamSums {
   uint64_t asked = 0, sent = 0;
   std::array<uint64_t, kOpOutcomeCount> outcomes{};
@@ -81,7 +81,39 @@ struct StreamSums {
   HistogramSnapshot intended, service;
 
   uint64_t& outcome(OpOutcome o) { return outcomes[static_cast<size_t>(o)]; }
+  void add(const ShardRecorder::Cell& cell) {
+    // Ends before beginnings, so that nothing seems to have ended that hasn't begun.
+    outcome(OpOutcome::acknowledged) += cell.acknowledged.get();
+    outcome(OpOutcome::failed) += cell.failed.get();
+    outcome(OpOutcome::timed_out) += cell.timed_out.get();
+    outcome(OpOutcome::dropped) += cell.dropped.get();
+    sent += cell.sent.get();
+    asked += cell.asked.get();
+    for (size_t e = 0; e < kErrorClassCount; ++e) errors[e] += cell.errors[e].count.get();
+    conflicts += cell.conflicts.get();
+    retries += cell.retries.get();
+    pages += cell.pages.get();
+    rows += cell.rows.get();
+    cell.intended.add_to(intended);
+    cell.service.add_to(service);
+  }
+  /// All but the histograms.
+  void add_counts(const StreamSums& other) {
+    asked += other.asked;
+    sent += other.sent;
+    for (size_t o = 0; o < kOpOutcomeCount; ++o) outcomes[o] += other.outcomes[o];
+    for (size_t e = 0; e < kErrorClassCount; ++e) errors[e] += other.errors[e];
+    conflicts += other.conflicts;
+    retries += other.retries;
+    pages += other.pages;
+    rows += other.rows;
+  }
 };
+
+Labels with(Labels labels, std::string name, std::string_view value) {
+  labels.push_back({std::move(name), text(value)});
+  return labels;
+}
 
 }  // namespace
 
@@ -105,14 +137,18 @@ void PrometheusCollector::set_target_rate(StreamIndex stream, double per_second)
   const std::lock_guard lock{mutex_};
   live_.target_rates.at(stream) = per_second;
 }
-void PrometheusCollector::set_process(double cpu_seconds, uint64_t resident_bytes) {
+void PrometheusCollector::set_processes(std::vector<ExportedProcess> processes) {
   const std::lock_guard lock{mutex_};
-  live_.cpu_seconds = cpu_seconds;
-  live_.resident_bytes = resident_bytes;
+  live_.processes = std::move(processes);
 }
 void PrometheusCollector::set_slo(const SloSpec& spec, SloStatus status) {
   const std::lock_guard lock{mutex_};
   live_.slos[spec.text] = status;
+}
+
+void PrometheusCollector::set_verdict(VerdictStatus status) {
+  const std::lock_guard lock{mutex_};
+  live_.verdict = status;
 }
 
 std::vector<MetricFamily> PrometheusCollector::Collect() const {
@@ -128,6 +164,10 @@ std::vector<MetricFamily> PrometheusCollector::Collect() const {
       {gauge(
           {{"run", info_.run_id}, {"scenario", info_.scenario}, {"version", info_.version}, {"target", info_.target}},
           1)});
+  out.gauge("twinstorm_build_info", "Always 1; its label is the version of the tool.",
+            {gauge({{"version", info_.version}}, 1)});
+  // Series of a phase appear when it begins, and stay.
+  const PhaseIndex begun = live.phase ? *live.phase + 1 : 0;
   std::vector<ClientMetric> phases;
   for (PhaseIndex p = 0; p < layout_.phases.size(); ++p) {
     phases.push_back(gauge({{"phase", layout_.phases[p].name}}, live.phase == p ? 1 : 0));
@@ -139,50 +179,33 @@ std::vector<MetricFamily> PrometheusCollector::Collect() const {
   std::vector<ClientMetric> conflicts, retries, pages, rows;
   for (StreamIndex s = 0; s < layout_.streams.size(); ++s) {
     const auto& spec = layout_.streams[s];
-    StreamSums sums;
-    for (const auto* shard : shards_) {
-      for (PhaseIndex p = 0; p < layout_.phases.size(); ++p) {
-        const auto& cell = shard->cell(s, p);
-        // Ends before beginnings, so that nothing seems to have ended that hasn't begun.
-        sums.outcome(OpOutcome::acknowledged) += cell.acknowledged.get();
-        sums.outcome(OpOutcome::failed) += cell.failed.get();
-        sums.outcome(OpOutcome::timed_out) += cell.timed_out.get();
-        sums.outcome(OpOutcome::dropped) += cell.dropped.get();
-        sums.sent += cell.sent.get();
-        sums.asked += cell.asked.get();
-        for (size_t e = 0; e < kErrorClassCount; ++e) sums.errors[e] += cell.errors[e].count.get();
-        sums.conflicts += cell.conflicts.get();
-        sums.retries += cell.retries.get();
-        sums.pages += cell.pages.get();
-        sums.rows += cell.rows.get();
-        cell.intended.add_to(sums.intended);
-        cell.service.add_to(sums.service);
+    const Labels labels{
+        {"op", text(to_string(spec.kind))}, {"stream", spec.name}, {"owner", spec.owner}, {"protocol", spec.protocol}};
+    StreamSums all;
+    for (PhaseIndex p = 0; p < begun; ++p) {
+      StreamSums sums;
+      for (const auto* shard : shards_) sums.add(shard->cell(s, p));
+      all.add_counts(sums);
+      const auto in_phase = with(labels, "phase", layout_.phases[p].name);
+      asked.push_back(counter(in_phase, sums.asked));
+      sent.push_back(counter(in_phase, sums.sent));
+      for (size_t o = 0; o < kOpOutcomeCount; ++o) {
+        results.push_back(counter(with(in_phase, "result", to_string(static_cast<OpOutcome>(o))), sums.outcomes[o]));
       }
-    }
-    const Labels labels{{"op", text(to_string(spec.kind))}, {"stream", spec.name}, {"protocol", spec.protocol}};
-    const auto with = [&](std::string name, std::string_view value) {
-      auto more = labels;
-      more.push_back({std::move(name), text(value)});
-      return more;
-    };
-    asked.push_back(counter(labels, sums.asked));
-    sent.push_back(counter(labels, sums.sent));
-    for (size_t o = 0; o < kOpOutcomeCount; ++o) {
-      results.push_back(counter(with("result", to_string(static_cast<OpOutcome>(o))), sums.outcomes[o]));
+      durations.push_back(histogram(in_phase, sums.intended));
+      services.push_back(histogram(in_phase, sums.service));
     }
     for (size_t e = 0; e < kErrorClassCount; ++e) {
-      errors.push_back(counter(with("reason", to_string(static_cast<ErrorClass>(e))), sums.errors[e]));
+      errors.push_back(counter(with(labels, "reason", to_string(static_cast<ErrorClass>(e))), all.errors[e]));
     }
     const auto ended =
-        sums.outcome(OpOutcome::acknowledged) + sums.outcome(OpOutcome::failed) + sums.outcome(OpOutcome::timed_out);
-    in_flight.push_back(gauge(labels, sums.sent > ended ? static_cast<double>(sums.sent - ended) : 0));
-    durations.push_back(histogram(labels, sums.intended));
-    services.push_back(histogram(labels, sums.service));
-    conflicts.push_back(counter(labels, sums.conflicts));
-    retries.push_back(counter(labels, sums.retries));
+        all.outcome(OpOutcome::acknowledged) + all.outcome(OpOutcome::failed) + all.outcome(OpOutcome::timed_out);
+    in_flight.push_back(gauge(labels, all.sent > ended ? static_cast<double>(all.sent - ended) : 0));
+    conflicts.push_back(counter(labels, all.conflicts));
+    retries.push_back(counter(labels, all.retries));
     if (spec.kind == OpKind::query) {
-      pages.push_back(counter(labels, sums.pages));
-      rows.push_back(counter(labels, sums.rows));
+      pages.push_back(counter(labels, all.pages));
+      rows.push_back(counter(labels, all.rows));
     }
     targets.push_back(gauge({{"stream", spec.name}}, live.target_rates[s]));
   }
@@ -237,10 +260,12 @@ std::vector<MetricFamily> PrometheusCollector::Collect() const {
 
   // --- convergence
   uint64_t started = 0, ended = 0, duplicate = 0, reordered = 0;
-  std::array<uint64_t, kConvergenceOutcomeCount> outcomes{};
-  HistogramSnapshot total, system, patch, delivery, apply, acknowledge, lag;
-  for (const auto* shard : shards_) {
-    for (PhaseIndex p = 0; p < layout_.phases.size(); ++p) {
+  HistogramSnapshot system, patch, delivery, apply, acknowledge;
+  std::vector<ClientMetric> updates, totals, lags;
+  for (PhaseIndex p = 0; p < begun; ++p) {
+    std::array<uint64_t, kConvergenceOutcomeCount> outcomes{};
+    HistogramSnapshot total, lag;
+    for (const auto* shard : shards_) {
       const auto& phase = shard->phase(p);
       for (size_t o = 0; o < kConvergenceOutcomeCount; ++o) {
         const auto n = phase.ended[o].get();
@@ -258,20 +283,21 @@ std::vector<MetricFamily> PrometheusCollector::Collect() const {
       phase.acknowledge.add_to(acknowledge);
       phase.schedule_lag.add_to(lag);
     }
+    const Labels in_phase{{"phase", layout_.phases[p].name}};
+    for (size_t o = 0; o < kConvergenceOutcomeCount; ++o) {
+      updates.push_back(counter(with(in_phase, "outcome", to_string(static_cast<ConvergenceOutcome>(o))), outcomes[o]));
+    }
+    totals.push_back(histogram(in_phase, total));
+    lags.push_back(histogram(in_phase, lag));
   }
   out.counter("twinstorm_twin_updates_started_total", "Desired-property updates that came due.",
               {counter({}, started)});
-  std::vector<ClientMetric> updates;
-  for (size_t o = 0; o < kConvergenceOutcomeCount; ++o) {
-    updates.push_back(counter({{"outcome", text(to_string(static_cast<ConvergenceOutcome>(o)))}}, outcomes[o]));
-  }
   out.counter(
       "twinstorm_twin_updates_total",
       "Desired-property updates that ended. applied = notified, applied, reported and acknowledged; superseded = the "
       "device learnt this or a newer version by reading its twin; lost = accepted by the hub but never delivered; "
       "unconverged = not done before the deadline; failed = the patch was not accepted; applyFailed = delivered, and "
-      "the "
-      "device's simulated work failed as the scenario asked.",
+      "the device's simulated work failed as the scenario asked.",
       std::move(updates));
   out.gauge("twinstorm_converging_updates", "Desired-property updates started and not ended.",
             {gauge({}, started > ended ? static_cast<double>(started - ended) : 0)});
@@ -283,7 +309,7 @@ std::vector<MetricFamily> PrometheusCollector::Collect() const {
       "twinstorm_convergence_seconds",
       "Time from when an update was due until its device held it: to the acknowledged report (applied) or to the "
       "read that showed it (superseded).",
-      {histogram({}, total)});
+      std::move(totals));
   out.histogram(
       "twinstorm_convergence_leg_seconds",
       "Parts of the convergence of applied updates. system = all but the simulated work; patch = back end's request; "
@@ -307,7 +333,8 @@ std::vector<MetricFamily> PrometheusCollector::Collect() const {
     for (size_t r = 0; r < kReconnectReasonCount; ++r) reconnects[r] += health.reconnects[r].get();
     bytes_in += health.bytes_in.get();
     bytes_out += health.bytes_out.get();
-    const Labels shard{{"shard", std::to_string(i)}};
+    const Labels shard{{"worker", i < info_.worker_of_shard.size() ? info_.worker_of_shard[i] : "run"},
+                       {"shard", std::to_string(i)}};
     busy.push_back(counter(shard, static_cast<double>(health.busy_ns.get()) * 1e-9));
     turns.push_back(counter(shard, health.turns.get()));
   }
@@ -326,15 +353,21 @@ std::vector<MetricFamily> PrometheusCollector::Collect() const {
   out.histogram(
       "twinstorm_schedule_lag_seconds",
       "How late the generator started operations. Large values mean it could not keep up, and the run is invalid.",
-      {histogram({}, lag)});
+      std::move(lags));
   out.counter("twinstorm_worker_busy_seconds_total", "Time a shard's loop worked rather than waited.", std::move(busy));
   out.counter("twinstorm_worker_loop_turns_total", "Turns of a shard's event loop.", std::move(turns));
   out.counter("twinstorm_worker_network_bytes_total", "Bytes of payload and protocol read (in) and written (out).",
               {counter({{"direction", "in"}}, bytes_in), counter({{"direction", "out"}}, bytes_out)});
-  out.counter("twinstorm_worker_cpu_seconds_total", "CPU time of the generator's process.",
-              {counter({}, live.cpu_seconds)});
-  out.gauge("twinstorm_worker_resident_bytes", "Resident memory of the generator's process.",
-            {gauge({}, static_cast<double>(live.resident_bytes))});
+  std::vector<ClientMetric> cpu, resident;
+  for (const auto& process : live.processes) {
+    cpu.push_back(counter({{"worker", process.name}}, process.cpu_seconds));
+    resident.push_back(gauge({{"worker", process.name}}, static_cast<double>(process.resident_bytes)));
+  }
+  out.counter("twinstorm_worker_cpu_seconds_total",
+              "CPU time of each process of the generator: run, and the workers that it started.", std::move(cpu));
+  out.gauge("twinstorm_worker_resident_bytes",
+            "Resident memory of each process of the generator; pages that they share count in each.",
+            std::move(resident));
 
   std::vector<ClientMetric> slos;
   for (const auto& [slo, status] : live.slos) {
@@ -344,6 +377,15 @@ std::vector<MetricFamily> PrometheusCollector::Collect() const {
   }
   out.gauge("twinstorm_slo_state", "1 for the present state of each objective: passed, failed or undecided.",
             std::move(slos));
+  std::vector<ClientMetric> verdicts;
+  for (const auto each :
+       {VerdictStatus::passed, VerdictStatus::failed, VerdictStatus::invalid, VerdictStatus::aborted}) {
+    verdicts.push_back(gauge({{"status", text(to_string(each))}}, live.verdict == each ? 1 : 0));
+  }
+  out.gauge("twinstorm_run_verdict",
+            "1 for the verdict of the run: passed, failed, invalid (its figures cannot be believed) or aborted. All 0 "
+            "until the run is over.",
+            std::move(verdicts));
   return out.take();
 }
 

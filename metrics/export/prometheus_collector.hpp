@@ -2,8 +2,9 @@
 // and histograms and builds the families then. Classic histogram buckets are sums over ours, so they add up over
 // workers.
 //
-// Labels have few values, all known before the run starts: op, stream, protocol, result, reason, outcome, leg, state,
-// phase, shard, direction, slo. The scenario and the run's id are labels of `twinstorm_run_info` only; join on it.
+// Labels have few values, all known before the run starts: op, stream, owner, protocol, phase, result, reason, outcome,
+// leg, state, worker, shard, direction, slo, status. The scenario and the run's id are labels of `twinstorm_run_info`
+// only; join on it. Series of a phase appear when it begins. docs/metrics.md lists every name.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +19,7 @@
 
 #include "metrics/shard_recorder.hpp"
 #include "metrics/slo.hpp"
+#include "metrics/validity.hpp"
 
 namespace twinstorm::metrics {
 
@@ -27,6 +29,14 @@ struct ExportInfo {
   std::string version;
   std::string target;  ///< `embedded` or a host name
   uint64_t devices_target = 0;
+  std::vector<std::string> worker_of_shard;  ///< names, by shard; shorter: shards of the process `run`
+};
+
+/// A process of the generator: `run`, and the workers that it started.
+struct ExportedProcess {
+  std::string name;
+  double cpu_seconds = 0;  ///< since it started
+  uint64_t resident_bytes = 0;
 };
 
 /// Upper bounds of the classic buckets, seconds: 50 us to 60 s, three a decade.
@@ -43,17 +53,17 @@ class PrometheusCollector final : public prometheus::Collectable {
   // What no recorder knows. Any thread; meant for about one call a second.
   void set_phase(PhaseIndex current);
   void set_target_rate(StreamIndex stream, double per_second);
-  /// The generator's process: CPU time since it started, and resident memory now.
-  void set_process(double cpu_seconds, uint64_t resident_bytes);
+  void set_processes(std::vector<ExportedProcess> processes);
   void set_slo(const SloSpec& spec, SloStatus status);
+  void set_verdict(VerdictStatus status);
 
  private:
   struct Live {
     std::optional<PhaseIndex> phase;
     std::vector<double> target_rates;
-    double cpu_seconds = 0;
-    uint64_t resident_bytes = 0;
+    std::vector<ExportedProcess> processes;
     std::map<std::string, SloStatus> slos;
+    std::optional<VerdictStatus> verdict;
   };
 
   ExportInfo info_;

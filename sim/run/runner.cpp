@@ -231,7 +231,7 @@ class Run {
     abort_watch_.emplace(plan_->layout, scenario().slos, workers_->recorders(), start_);
     collector_ = std::make_shared<metrics::PrometheusCollector>(
         metrics::ExportInfo{options_.folder.filename().string(), scenario().name, options_.version, target_name_,
-                            scenario().device_count()},
+                            scenario().device_count(), workers_->names_by_shard()},
         plan_->layout, workers_->recorders());
     if (!options_.metrics_listen.empty()) {
       auto endpoint = metrics::MetricsEndpoint::start(options_.metrics_listen, {collector_});
@@ -428,7 +428,16 @@ class Run {
     if (last_cpu_) snapshot.cpu_share = (stats.cpu_seconds - *last_cpu_) / snapshot.seconds;
     last_cpu_ = stats.cpu_seconds;
     snapshot.resident_bytes = stats.resident_bytes;
-    collector_->set_process(stats.cpu_seconds, stats.resident_bytes);
+    std::vector<metrics::ExportedProcess> processes;
+    double workers_cpu = 0;
+    uint64_t workers_resident = 0;
+    for (const auto& each : workers_->processes()) {
+      processes.push_back({each.name, each.used.cpu_seconds, each.used.resident_bytes});
+      workers_cpu += each.used.cpu_seconds;
+      workers_resident += each.used.resident_bytes;
+    }
+    processes.push_back({"run", stats.cpu_seconds - workers_cpu, stats.resident_bytes - workers_resident});
+    collector_->set_processes(std::move(processes));
     devices_max_ = std::max<uint64_t>(devices_max_, snapshot.devices.online);
     keep(writer_->append(snapshot));
     RunUi::Live live{phase.name,
@@ -815,6 +824,7 @@ class Run {
     }
     record.verdict = metrics::decide(verdict);
     record.validity = verdict.validity.findings;
+    collector_->set_verdict(record.verdict.status);
     event("note", fmt::format("verdict: {}", metrics::to_string(record.verdict.status)));
     RunOutcome outcome{record.verdict, options_.folder, write_error_};
     const auto finished = writer_->finish(record, metrics::collect_histograms(*totals_, timings_, started_wall_),

@@ -220,6 +220,14 @@ std::vector<const metrics::ShardRecorder*> Workers::recorders() const {
   return all;
 }
 
+std::vector<std::string> Workers::names_by_shard() const {
+  std::vector<std::string> names(local_ ? 0 : recorders_.size());
+  for (const auto& process : processes_) {
+    for (const ShardId shard : process.shards) names[shard] = process.name;
+  }
+  return names;
+}
+
 void Workers::tell_all(const std::string& text) {
   for (size_t i = 0; i < processes_.size(); ++i) {
     if (alive(i)) channels_[i]->send(text);  // one that is gone is found by whoever looks next

@@ -46,6 +46,8 @@ class Workers {
   ~Workers();
 
   std::vector<const metrics::ShardRecorder*> recorders() const;
+  /// The name of each shard's process; empty when that is this one.
+  std::vector<std::string> names_by_shard() const;
   /// Why models do not begin with what the hub holds; the run goes on without.
   const std::optional<std::string>& seeding_problem() const { return seeding_problem_; }
 

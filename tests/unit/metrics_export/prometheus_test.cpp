@@ -27,7 +27,8 @@ struct SmallRun {
       {{"therm.connect", OpKind::connect, "therm", "mqtt"}, {"rollout", OpKind::patch_desired, "rollout", "http"}},
       {{"warmup", false}, {"steady", true}}};
   ShardRecorder a{layout}, b{layout};
-  PrometheusCollector collector{{"run-1", "rollout-5k", "0.1.0", "embedded", 5000}, layout, {&a, &b}};
+  PrometheusCollector collector{
+      {"run-1", "rollout-5k", "0.1.0", "embedded", 5000, {"worker-1", "worker-2"}}, layout, {&a, &b}};
 
   SmallRun() {
     for (auto* shard : {&a, &b}) {
@@ -47,7 +48,8 @@ struct SmallRun {
     b.set_devices({0, 0, 2500, 0});
     collector.set_phase(1);
     collector.set_target_rate(1, 50);
-    collector.set_process(1.5, 64 << 20);
+    collector.set_processes({{"worker-1", 1.5, 64 << 20}, {"run", 0.5, 10 << 20}});
+    collector.set_verdict(VerdictStatus::invalid);
     collector.set_slo(*parse_slo("convergence p99 < 500ms during steady"), SloStatus::undecided);
   }
 
@@ -69,15 +71,17 @@ std::set<std::string> exported_names() {
   return names;
 }
 
-TEST(PrometheusCollector, SumsPhasesAndShards) {
+TEST(PrometheusCollector, SumsShardsPhaseByPhase) {
   const auto text = SmallRun().text();
-  const std::string labels = R"(op="patchDesired",stream="rollout",protocol="http")";
-  EXPECT_THAT(text, HasSubstr("twinstorm_ops_asked_total{" + labels + "} 6\n"));
-  EXPECT_THAT(text, HasSubstr("twinstorm_ops_sent_total{" + labels + "} 5\n"));
-  EXPECT_THAT(text, HasSubstr("twinstorm_ops_total{" + labels +
-                              R"(,result="acknowledged"} 4)"
+  const std::string labels = R"(op="patchDesired",stream="rollout",owner="rollout",protocol="http")";
+  const std::string warmup = labels + R"(,phase="warmup")", steady = labels + R"(,phase="steady")";
+  EXPECT_THAT(text, HasSubstr("twinstorm_ops_asked_total{" + warmup + "} 2\n"));
+  EXPECT_THAT(text, HasSubstr("twinstorm_ops_asked_total{" + steady + "} 4\n"));
+  EXPECT_THAT(text, HasSubstr("twinstorm_ops_sent_total{" + steady + "} 3\n"));
+  EXPECT_THAT(text, HasSubstr("twinstorm_ops_total{" + steady +
+                              R"(,result="acknowledged"} 2)"
                               "\n"));
-  EXPECT_THAT(text, HasSubstr("twinstorm_ops_total{" + labels +
+  EXPECT_THAT(text, HasSubstr("twinstorm_ops_total{" + steady +
                               R"(,result="dropped"} 1)"
                               "\n"));
   EXPECT_THAT(text, HasSubstr("twinstorm_ops_in_flight{" + labels + "} 1\n"));
@@ -87,7 +91,7 @@ TEST(PrometheusCollector, SumsPhasesAndShards) {
   EXPECT_THAT(text, HasSubstr("twinstorm_op_errors_total{" + labels +
                               R"(,reason="throttled"} 0)"
                               "\n"));
-  EXPECT_THAT(text, HasSubstr("twinstorm_twin_updates_total{outcome=\"applied\"} 4\n"));
+  EXPECT_THAT(text, HasSubstr("twinstorm_twin_updates_total{phase=\"steady\",outcome=\"applied\"} 2\n"));
   EXPECT_THAT(text, HasSubstr("twinstorm_devices{state=\"online\"} 4900\n"));
   EXPECT_THAT(text, HasSubstr("twinstorm_devices_target 5000\n"));
 }
@@ -95,14 +99,13 @@ TEST(PrometheusCollector, SumsPhasesAndShards) {
 TEST(PrometheusCollector, HasClassicBucketsThatAreSumsOfOurs) {
   const auto text = SmallRun().text();
   const std::string series =
-      R"(twinstorm_op_duration_seconds_bucket{op="patchDesired",stream="rollout",protocol="http",le=")";
+      R"(twinstorm_op_duration_seconds_bucket{op="patchDesired",stream="rollout",owner="rollout",protocol="http",)"
+      R"(phase="steady",le=")";
   EXPECT_THAT(text, HasSubstr(series + "0.002\"} 0\n"));
-  EXPECT_THAT(text, HasSubstr(series + "0.005\"} 4\n"));
-  EXPECT_THAT(text, HasSubstr(series + "+Inf\"} 4\n"));
-  EXPECT_THAT(
-      text,
-      HasSubstr(R"(twinstorm_op_duration_seconds_sum{op="patchDesired",stream="rollout",protocol="http"} 0.012)"));
-  EXPECT_THAT(text, HasSubstr("twinstorm_convergence_seconds_count 4\n"));
+  EXPECT_THAT(text, HasSubstr(series + "0.005\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr(series + "+Inf\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr(R"(protocol="http",phase="steady"} 0.006)"));
+  EXPECT_THAT(text, HasSubstr("twinstorm_convergence_seconds_count{phase=\"steady\"} 2\n"));
   EXPECT_THAT(text, HasSubstr("twinstorm_convergence_leg_seconds_bucket{leg=\"system\",le=\"0.01\"} 4\n"));
 }
 
@@ -134,7 +137,10 @@ TEST(PrometheusCollector, TellsRunPhaseTargetsAndObjectives) {
   EXPECT_THAT(text, HasSubstr("twinstorm_phase{phase=\"warmup\"} 0\n"));
   EXPECT_THAT(text, HasSubstr("twinstorm_phase{phase=\"steady\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("twinstorm_target_rate{stream=\"rollout\"} 50\n"));
-  EXPECT_THAT(text, HasSubstr("twinstorm_worker_cpu_seconds_total 1.5\n"));
+  EXPECT_THAT(text, HasSubstr("twinstorm_worker_cpu_seconds_total{worker=\"worker-1\"} 1.5\n"));
+  EXPECT_THAT(text, HasSubstr("twinstorm_worker_busy_seconds_total{worker=\"worker-2\",shard=\"1\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("twinstorm_run_verdict{status=\"passed\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("twinstorm_run_verdict{status=\"invalid\"} 1\n"));
   EXPECT_THAT(text,
               HasSubstr(R"(twinstorm_slo_state{slo="convergence p99 < 500ms during steady",state="undecided"} 1)"));
 }
@@ -156,6 +162,11 @@ TEST(MetricNames, AreTheOnesOnRecord) {
   for (const auto& name : exported_names()) now += name + "\n";
   EXPECT_EQ(now, file("tests/golden/metric_names.txt"))
       << "names are an interface: dashboards and alerts of other people use them";
+}
+
+TEST(MetricNames, AreAllDocumented) {
+  const auto documentation = file("docs/metrics.md");
+  for (const auto& name : exported_names()) EXPECT_THAT(documentation, HasSubstr("| `" + name + "` |"));
 }
 
 int listening_socket(uint16_t& port) {
