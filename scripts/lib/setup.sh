@@ -6,7 +6,7 @@ die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 build_packages=(g++ cmake ninja-build ccache pkg-config libboost1.81-dev libssl-dev zlib1g-dev libfmt-dev
   nlohmann-json3-dev libyaml-cpp-dev libcli11-dev prometheus-cpp-dev libpaho-mqtt-dev libpaho-mqttpp-dev)
-test_packages=(libgtest-dev libgmock-dev libbenchmark-dev mosquitto prometheus chromium procps curl openssl)
+test_packages=(libgtest-dev libgmock-dev libbenchmark-dev mosquitto prometheus prometheus-pushgateway chromium procps curl openssl)
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then

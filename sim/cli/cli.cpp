@@ -223,8 +223,17 @@ int run_cli(Environment& environment) {
       ->add_option("--metrics-listen", run.metrics_listen,
                    "Serve Prometheus metrics at ADDR:PORT during the run (PORT alone: loopback)")
       ->envname("TWINSTORM_METRICS_LISTEN");
-  run_app->add_option("--linger", run.linger, "Keep the metrics endpoint up so long after the run, e.g. 15s")
+  run_app->add_option("--linger", run.linger, "Keep the metrics up so long after the run, e.g. 15s")
       ->envname("TWINSTORM_LINGER");
+  auto* push = run_app
+                   ->add_option("--push-gateway", run.push_gateway,
+                                "Send Prometheus metrics to the Pushgateway at HOST:PORT, for runs too short to scrape")
+                   ->envname("TWINSTORM_PUSH_GATEWAY");
+  run_app->add_option("--push-every", run.push_every, "How often, and once at the end; default 5s")->needs(push);
+  run_app
+      ->add_flag("--push-delete", run.push_delete,
+                 "Take the metrics out of the Pushgateway when all is over (after --linger)")
+      ->needs(push);
   run_app->add_flag("--force", run.force,
                     "Run it even if this machine cannot hold it (twinstorm doctor); the report says so");
   run_app->add_flag("-q,--quiet", run.quiet, "No progress, only the result");

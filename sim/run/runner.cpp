@@ -14,6 +14,7 @@
 #include "metrics/abort_watch.hpp"
 #include "metrics/export/metrics_endpoint.hpp"
 #include "metrics/export/prometheus_collector.hpp"
+#include "metrics/export/push_gateway.hpp"
 #include "sim/protocol/connection_string.hpp"
 #include "sim/protocol/encoding.hpp"
 #include "sim/run/canary.hpp"
@@ -233,6 +234,14 @@ class Run {
         metrics::ExportInfo{options_.folder.filename().string(), scenario().name, options_.version, target_name_,
                             scenario().device_count(), workers_->names_by_shard()},
         plan_->layout, workers_->recorders());
+    if (!options_.push_gateway.empty()) {
+      auto push = metrics::PushGateway::start(
+          {.address = options_.push_gateway, .run = options_.folder.filename().string(), .every = options_.push_every},
+          {collector_});
+      if (!push) return push.error();
+      ui_.step("metrics pushed to " + push->url());
+      push_.emplace(std::move(*push));
+    }
     if (!options_.metrics_listen.empty()) {
       auto endpoint = metrics::MetricsEndpoint::start(options_.metrics_listen, {collector_});
       if (!endpoint) return endpoint.error();
@@ -830,10 +839,16 @@ class Run {
     const auto finished = writer_->finish(record, metrics::collect_histograms(*totals_, timings_, started_wall_),
                                           options_.resolved_yaml, describe_environment(options_.version));
     if (!finished && !outcome.record_error) outcome.record_error = finished.error();
-    if (endpoint_ && options_.linger > Nanos{0}) {
-      ui_.step(fmt::format("keeping the metrics endpoint for {}", format_duration(options_.linger)));
+    if (push_) {
+      if (const auto pushed = push_->finish(); !pushed) ui_.step(pushed.error().message);
+    }
+    if ((endpoint_ || push_) && options_.linger > Nanos{0}) {
+      ui_.step(fmt::format("keeping the metrics for {}", format_duration(options_.linger)));
       const MonoTime until = clock_.mono() + options_.linger;
       while (clock_.mono() < until && control_.signals.load() == 0) std::this_thread::sleep_for(kTick);
+    }
+    if (push_ && options_.push_delete) {
+      if (const auto removed = push_->remove(); !removed) ui_.step(removed.error().message);
     }
     return outcome;
   }
@@ -871,6 +886,7 @@ class Run {
   std::optional<metrics::AbortWatch::Finding> aborted_by_;
   std::shared_ptr<metrics::PrometheusCollector> collector_;
   std::optional<metrics::MetricsEndpoint> endpoint_;
+  std::optional<metrics::PushGateway> push_;
 
   MonoTime start_{}, phase_begin_{}, phase_end_{}, phase_limit_{}, next_interval_{};
   MonoTime next_abort_look_{}, last_open_{};

@@ -22,7 +22,10 @@ struct RunOptions {
   std::string binary;            ///< path of the twinstorm executable, for the embedded hub
   bool force = false;            ///< also when the machine cannot hold it; the record says so
   std::string metrics_listen;    ///< `ADDR:PORT`, empty = no endpoint
-  Nanos linger{0};               ///< keep the metrics endpoint up so long after the load
+  Nanos linger{0};               ///< keep the metrics up so long after the load
+  std::string push_gateway;      ///< `HOST:PORT`, empty = none
+  Nanos push_every = std::chrono::seconds{5};
+  bool push_delete = false;  ///< take them out of the gateway at the end
   std::string version;
   std::string command;  ///< to reproduce, secrets masked
 };

@@ -25,6 +25,8 @@ struct RunCommand {
   std::string out;  ///< empty = runs/<scenario>-<UTC time>
   std::string metrics_listen;
   std::string linger;
+  std::string push_gateway, push_every;
+  bool push_delete = false;
   bool force = false;  ///< also when the machine cannot hold it
   bool quiet = false, no_tui = false, no_color = false;
 };

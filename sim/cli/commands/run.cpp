@@ -32,6 +32,16 @@ int run_command(const RunCommand& command, Environment& environment) {
     if (!parsed) return fail(environment, exit_code::kUsage, "--linger: " + parsed.error().message);
     linger = *parsed;
   }
+  Nanos push_every = std::chrono::seconds{5};
+  if (!command.push_every.empty()) {
+    const auto parsed = parse_duration(command.push_every);
+    if (!parsed) return fail(environment, exit_code::kUsage, "--push-every: " + parsed.error().message);
+    if (*parsed < std::chrono::milliseconds{100}) {
+      return fail(environment, exit_code::kUsage,
+                  "--push-every: " + command.push_every + " is too often, at least 100ms must be between two pushes");
+    }
+    push_every = *parsed;
+  }
   const auto loaded = load(command.scenario, environment);
   if (!loaded) return exit_code::kUsage;
 
@@ -47,6 +57,9 @@ int run_command(const RunCommand& command, Environment& environment) {
   options.force = command.force;
   options.metrics_listen = command.metrics_listen;
   options.linger = linger;
+  options.push_gateway = command.push_gateway;
+  options.push_every = push_every;
+  options.push_delete = command.push_delete;
   options.version = version();
   options.command = reproduce(command, loaded->scenario, loaded->shards, loaded->workers);
 

@@ -210,7 +210,7 @@ try {
     '--shards', '2', '--workers', '2', '--metrics-listen', `127.0.0.1:${runPort}`, '--linger', '6s']);
   await until('the end of the load', () => {
     assert.equal(run.exitCode, null, run.output);
-    return run.output.includes('keeping the metrics endpoint');
+    return run.output.includes('keeping the metrics');
   }, 80);
   const scrape = await (await fetch(`http://127.0.0.1:${runPort}/metrics`)).text();
   for (const [who, text] of [['run', scrape], ['hub', await (await fetch(`http://127.0.0.1:${hubPort}/metrics`)).text()]]) {
