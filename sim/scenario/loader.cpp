@@ -242,12 +242,12 @@ class Loader {
     auto& hub = s_.target.hub;
     static const std::vector<std::string> kTiers{"F1", "B1", "B2", "B3", "S1", "S2", "S3"};
     if (const auto at = section.word("tier", kTiers)) hub.tier = kTiers[*at];
+    const uint64_t most = hub.tier == "F1" ? 1 : hub.tier.ends_with('3') ? 10 : 200;
     if (!hub.tier.empty() && hub.processes > 1) {
       section.refuse("tier",
                      fmt::format("the quotas of a tier are those of one hub, and the run starts {}", hub.processes),
                      "leave out target.embedded.processes");
     }
-    const uint64_t most = hub.tier == "F1" ? 1 : hub.tier.ends_with('3') ? 10 : 200;
     if (const auto units = section.integer("units", 1, most)) hub.units = static_cast<uint32_t>(*units);
     if (!section.has("tier")) section.refuse("units", "units are units of a tier", "add tier: S1");
     if (const auto* query = section.find("query")) {
@@ -262,8 +262,8 @@ class Loader {
     }
     if (const auto* plant = section.find("plant")) {
       const Section p{complaints_, *plant, "hub.plant", "hub.plant"};
-      for (const char* fault : {"dropNotification", "swapNotifications", "duplicateNotification", "loseReported",
-                                "forgetDesired"}) {
+      for (const char* fault :
+           {"dropNotification", "swapNotifications", "duplicateNotification", "loseReported", "forgetDesired"}) {
         const auto every = p.integer(fault, 1, 1'000'000'000);
         if (every) hub.plant += fmt::format("{}{}:{}", hub.plant.empty() ? "" : ",", fault, *every);
       }
