@@ -14,7 +14,6 @@
 #include "metrics/abort_watch.hpp"
 #include "metrics/export/metrics_endpoint.hpp"
 #include "metrics/export/prometheus_collector.hpp"
-#include "metrics/export/push_gateway.hpp"
 #include "sim/protocol/connection_string.hpp"
 #include "sim/protocol/encoding.hpp"
 #include "sim/run/canary.hpp"
@@ -24,6 +23,7 @@
 #include "sim/run/hub_link.hpp"
 #include "sim/run/hub_process.hpp"
 #include "sim/run/machine.hpp"
+#include "sim/run/metrics_push.hpp"
 #include "sim/run/process_stats.hpp"
 #include "sim/run/workers.hpp"
 #include "sim/scenario/plan.hpp"
@@ -235,11 +235,12 @@ class Run {
                             scenario().device_count(), workers_->names_by_shard()},
         plan_->layout, workers_->recorders());
     if (!options_.push_gateway.empty()) {
-      auto push = metrics::PushGateway::start(
-          {.address = options_.push_gateway, .run = options_.folder.filename().string(), .every = options_.push_every},
-          {collector_});
+      auto gateway = metrics::PushGateway::at(options_.push_gateway, options_.folder.filename().string(), {collector_});
+      if (!gateway) return gateway.error();
+      const auto url = gateway->url();
+      auto push = MetricsPush::start(std::move(*gateway), options_.push_every);
       if (!push) return push.error();
-      ui_.step("metrics pushed to " + push->url());
+      ui_.step("metrics pushed to " + url);
       push_.emplace(std::move(*push));
     }
     if (!options_.metrics_listen.empty()) {
@@ -886,7 +887,7 @@ class Run {
   std::optional<metrics::AbortWatch::Finding> aborted_by_;
   std::shared_ptr<metrics::PrometheusCollector> collector_;
   std::optional<metrics::MetricsEndpoint> endpoint_;
-  std::optional<metrics::PushGateway> push_;
+  std::optional<MetricsPush> push_;
 
   MonoTime start_{}, phase_begin_{}, phase_end_{}, phase_limit_{}, next_interval_{};
   MonoTime next_abort_look_{}, last_open_{};

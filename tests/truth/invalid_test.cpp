@@ -78,12 +78,12 @@ class Crowd {
 TEST(InvalidRun, AGeneratorThatSharesItsProcessorWithManyOthersStartsLate) {
   ScriptedHub hub;
   const auto run = run_scenario(hub.ready(),
-                                "canary: false\n"
+                                "canary: false\nlimits: {scheduleLag: 20ms}\n"
                                 "fleets:\n  - {name: devices, count: 200, deviceId: 'dev-{index:03}'}\n"
                                 "phases:\n  - {name: connect, connect: 200/s, record: false}\n"
                                 "  - {name: steady, duration: 2s, load: {devices.telemetry: 10000/s}}\n",
                                 {"--shards", "1"}, {}, [](Process& process) {
-                                  const Crowd crowd{12};
+                                  const Crowd crowd{25};
                                   crowd.take_in(process.pid());
                                   std::this_thread::sleep_for(std::chrono::seconds{5});
                                 });

@@ -1,6 +1,10 @@
 #include "sim/protocol/http/http_codec.hpp"
 
+#include <array>
+#include <cstddef>
+#include <memory_resource>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include <boost/asio/buffer.hpp>
@@ -24,6 +28,29 @@ constexpr size_t kChunkedEndBytes = 5;
 // A body buffer is kept for the next message up to this size: a page of query results, not a bulk import.
 constexpr size_t kKeptBodyBytes = 64 * 1024;
 
+// Header fields of a message that takes no more than this are kept without asking the heap.
+constexpr size_t kFieldBytes = 1024;
+/// A polymorphic allocator that can be assigned, as Beast wants it.
+template <class T>
+class ArenaAllocator {
+ public:
+  using value_type = T;
+  ArenaAllocator() = default;
+  explicit ArenaAllocator(std::pmr::memory_resource* arena) : arena_{arena} {}
+  template <class U>
+  ArenaAllocator(const ArenaAllocator<U>& other) : arena_{other.arena()} {}
+
+  T* allocate(size_t count) { return static_cast<T*>(arena_->allocate(count * sizeof(T), alignof(T))); }
+  void deallocate(T* block, size_t count) { arena_->deallocate(block, count * sizeof(T), alignof(T)); }
+  std::pmr::memory_resource* arena() const { return arena_; }
+  friend bool operator==(const ArenaAllocator& a, const ArenaAllocator& b) { return a.arena_ == b.arena_; }
+
+ private:
+  std::pmr::memory_resource* arena_ = std::pmr::new_delete_resource();
+};
+using FieldAllocator = ArenaAllocator<char>;
+using Fields = beast_http::basic_fields<FieldAllocator>;
+
 std::string_view view(boost::beast::string_view text) { return {text.data(), text.size()}; }
 
 Error protocol_error(std::string what) { return make_error(ErrorCode::protocol, "HTTP: " + std::move(what)); }
@@ -45,7 +72,7 @@ Failure describe(const boost::beast::error_code& ec, const Limits& limits) {
 
 /// What Beast lets pass although two readers of the same bytes could disagree about where the message ends.
 template <bool kIsRequest>
-std::optional<Failure> check_header(const beast_http::header<kIsRequest, beast_http::fields>& header) {
+std::optional<Failure> check_header(const beast_http::header<kIsRequest, Fields>& header) {
   if (header.count(field::content_length) > 1 ||
       view(header[field::content_length]).find(',') != std::string_view::npos) {
     return Failure{400, "repeated Content-Length (RFC 9112 section 6.3)"};
@@ -119,16 +146,18 @@ class MessageParser {
   const Error& error() const { return error_; }
 
  private:
-  using Parser = beast_http::parser<kIsRequest, beast_http::string_body>;
+  using Parser = beast_http::parser<kIsRequest, beast_http::string_body, FieldAllocator>;
 
   void start(std::string body) {
-    parser_.emplace();
+    parser_.reset();
+    header_.reset();
+    arena_.release();  // the fields of the last message are gone
+    parser_.emplace(std::piecewise_construct, std::make_tuple(), std::make_tuple(FieldAllocator{&arena_}));
     parser_->eager(false);  // stops behind the header, see `begin_body`
     parser_->header_limit(static_cast<std::uint32_t>(limits_.header_bytes_max));
     parser_->body_limit(limits_.body_bytes_max);
     parser_->get().body() = std::move(body);
     carry_.clear();
-    header_.reset();
     keep_alive_ = false;
     status_ = ParseStatus::need_more;
   }
@@ -202,9 +231,11 @@ class MessageParser {
   }
 
   Limits limits_;
+  std::array<std::byte, kFieldBytes> field_bytes_;
+  std::pmr::monotonic_buffer_resource arena_{field_bytes_.data(), field_bytes_.size()};
   std::optional<Parser> parser_;
   std::string carry_;
-  std::optional<beast_http::header<kIsRequest, beast_http::fields>> header_;  // of a chunked message
+  std::optional<beast_http::header<kIsRequest, Fields>> header_;  // of a chunked message
   bool keep_alive_ = false;
   bool head_request_ = false;
   ParseStatus status_ = ParseStatus::need_more;
